@@ -1,0 +1,227 @@
+//! What holds for every request, before and after the service that answers it.
+//!
+//! In this order: the connection's life (a fault may cut it), the kind of request (gRPC today; REST
+//! belongs here), the key, the fate of an upsert, the service, the request id. Faults act here and
+//! not in the service, so the service under faults is the one that runs without them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Frame, Incoming};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+use vecload_proto::vector_service_server::VectorServiceServer;
+
+use crate::discard;
+use crate::faults::{Outcome, Silence};
+use crate::grpc::{Api, Received};
+use crate::index::Index;
+use crate::rules;
+
+const REQUEST_ID: &str = "x-pinecone-request-id";
+const UPSERT: &str = "/VectorService/Upsert";
+const ALIASES: &str = "/NamespaceAliasService/";
+
+/// How long a connection may live, and how it is told to die.
+pub(crate) struct Life {
+    /// Requests that it may still carry; `None`: any number.
+    left: Option<AtomicU32>,
+    pub(crate) cut: CancellationToken,
+}
+
+impl Life {
+    pub(crate) fn new(requests: Option<u32>) -> Self {
+        Self {
+            left: requests.map(AtomicU32::new),
+            cut: CancellationToken::new(),
+        }
+    }
+
+    /// Whether the connection ends with the request that has just arrived.
+    fn ends(&self) -> bool {
+        let one_less = |left: u32| left.checked_sub(1);
+        self.left.as_ref().is_some_and(|left| {
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
+                .is_err()
+        })
+    }
+}
+
+/// The service of one connection.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) index: Arc<Index>,
+    pub(crate) grpc: VectorServiceServer<Api>,
+    pub(crate) life: Arc<Life>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Door {
+    type Response = Response<Body>;
+    /// Becomes the reason of a RST_STREAM.
+    type Error = h2::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let door = self.clone();
+        Box::pin(door.answer(request))
+    }
+}
+
+impl Door {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, h2::Error> {
+        if self.life.ends() {
+            self.life.cut.cancel();
+            // The connection is dropped, and this future with it.
+            std::future::pending::<()>().await;
+        }
+        self.index.ledger.requests.one();
+        let mut response = self.dispatch(request).await?;
+        let id = format!("{:016x}", rand::random::<u64>());
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        Ok(response)
+    }
+
+    async fn dispatch(mut self, request: Request<Incoming>) -> Result<Response<Body>, h2::Error> {
+        if !is_grpc(&request) {
+            return Ok(no_rest());
+        }
+        if !self.has_key(&request) {
+            self.index.ledger.unauthenticated.one();
+            let status = Status::unauthenticated("Invalid API key");
+            return Ok(refuse(request, &Received::default(), status).await);
+        }
+        if request.uri().path() == UPSERT {
+            return self.upsert(request).await;
+        }
+        if request.uri().path().starts_with(ALIASES) {
+            return Ok(Status::unimplemented(
+                "Namespace aliases must be enabled for the index: the local index has none",
+            )
+            .into_http());
+        }
+        Ok(self.serve(request).await)
+    }
+
+    async fn serve(&mut self, request: Request<Incoming>) -> Response<Body> {
+        let Ok(response) = self.grpc.call(request).await;
+        response
+    }
+
+    async fn upsert(&mut self, request: Request<Incoming>) -> Result<Response<Body>, h2::Error> {
+        let index = self.index.clone();
+        let ledger = &index.ledger;
+        ledger.upserts.one();
+        let fate = index.dice.fate();
+        if let Some(delay) = fate.delay {
+            ledger.delayed.one();
+            tokio::time::sleep(delay).await;
+        }
+        let received = Received::default();
+        let result = match fate.outcome {
+            Outcome::Reset(reason) => {
+                ledger.reset.one();
+                Err(reason.into())
+            }
+            Outcome::Refuse => {
+                let status = Status::resource_exhausted(rules::rate_text(&index.name));
+                let response = refuse(request, &received, status).await;
+                ledger.throttled.one();
+                Ok(response)
+            }
+            Outcome::Unavailable => {
+                let response = refuse(request, &received, unavailable()).await;
+                ledger.unavailable.one();
+                Ok(response)
+            }
+            Outcome::Serve | Outcome::ApplyThen(_) => {
+                let response = self.apply(request, &received).await;
+                // tonic and `discard` alike put the status of an error into the headers, and that
+                // of a success into the trailers.
+                let rejected = response.headers().contains_key(Status::GRPC_STATUS);
+                match fate.outcome {
+                    _ if rejected => {
+                        ledger.rejected.one();
+                        Ok(response)
+                    }
+                    Outcome::ApplyThen(silence) => {
+                        ledger.applied_without_answer.one();
+                        match silence {
+                            Silence::Reset(reason) => Err(reason.into()),
+                            Silence::Unavailable => Ok(unavailable().into_http()),
+                        }
+                    }
+                    _ => {
+                        ledger.applied.one();
+                        Ok(response)
+                    }
+                }
+            }
+        };
+        ledger.largest_request.raise_to(received.message_bytes());
+        result
+    }
+
+    async fn apply(&mut self, request: Request<Incoming>, received: &Received) -> Response<Body> {
+        if self.index.discard {
+            return discard::answer(&self.index, request.into_body(), received).await;
+        }
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(received.clone());
+        let counter = received.clone();
+        let body = body.map_frame(move |frame: Frame<bytes::Bytes>| {
+            counter.add(frame.data_ref().map_or(0, bytes::Bytes::len));
+            frame
+        });
+        let Ok(response) = self.grpc.call(Request::from_parts(parts, body)).await;
+        response
+    }
+
+    fn has_key(&self, request: &Request<Incoming>) -> bool {
+        self.index.api_key.as_ref().is_none_or(|key| {
+            let given = request.headers().get("api-key");
+            given.is_some_and(|given| given.as_bytes() == key.as_bytes())
+        })
+    }
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    request
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// What overload of the service was seen to answer.
+fn unavailable() -> Status {
+    Status::unavailable("unavailable")
+}
+
+/// Answers an error once the body has arrived, as a service that looked at it would: a client that
+/// is answered in mid-request may report its own broken write instead of the answer.
+async fn refuse(request: Request<Incoming>, received: &Received, status: Status) -> Response<Body> {
+    discard::drain(request.into_body(), received).await;
+    status.into_http()
+}
+
+/// The service's shape of an error for REST, with the gRPC code of UNIMPLEMENTED.
+fn no_rest() -> Response<Body> {
+    let body = serde_json::json!({
+        "code": 12,
+        "message": "the local index does not speak REST yet: use a gRPC client",
+        "details": [],
+    });
+    let mut response = Response::new(Body::new(Full::<bytes::Bytes>::from(body.to_string())));
+    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}

@@ -1,0 +1,139 @@
+//! The embedded, Pinecone-compatible index server.
+//!
+//! A real server rather than a mock: official SDKs write to it, query it and find their data again
+//! after a restart. It enforces the service's limits with the service's words, keeps what it
+//! acknowledged through `kill -9`, answers queries by exact search, and can be told to misbehave
+//! by seeded [`Faults`] while an [`Audit`] records what was applied.
+//!
+//! It knows only the contract (`vecload-proto`) and decodes with plain prost, so it cannot share
+//! the loader's mistakes. The layers: `serve` (connections) > `door` (what holds for every
+//! request) > `grpc` (messages) > `index` (operations and rules) > `store` (redb). REST and the
+//! control plane belong beside `grpc`, behind the same door.
+
+mod audit;
+mod discard;
+mod door;
+mod faults;
+mod filter;
+mod grpc;
+mod index;
+mod rules;
+mod search;
+mod serve;
+mod store;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use vecload_proto::Vector;
+
+pub use audit::{Audit, Counts};
+pub use faults::Faults;
+pub use search::Metric;
+pub use store::{OpenError, StoreError};
+
+/// What kind of index to open, and how it should behave.
+#[derive(Clone)]
+pub struct Options {
+    /// Where the data stand; the folder is created if need be. `None`: in memory, gone at the end.
+    pub data_dir: Option<PathBuf>,
+    /// Answer upserts without storing them. Counts are kept; searches find nothing.
+    pub discard: bool,
+    /// How to misbehave.
+    pub faults: Faults,
+    /// When given, requests must carry this key in the header `api-key`.
+    pub api_key: Option<String>,
+    /// Makes a dense index of this dimension. `None`: what the store has, or else what the first
+    /// write brings (its dimension; or a sparse index, if it brings only sparse values).
+    pub dimension: Option<u32>,
+    /// The metric of the index. `None`: what the store has, or else dotproduct.
+    pub metric: Option<Metric>,
+    /// The name by which messages call the index.
+    pub name: String,
+    /// Keep the order of writes per id for [`LocalIndex::audit`], some 100 bytes per record.
+    pub audit: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            discard: false,
+            faults: Faults::default(),
+            api_key: None,
+            dimension: None,
+            metric: None,
+            name: "local".to_owned(),
+            audit: true,
+        }
+    }
+}
+
+/// An open index. Clones share it; the store is closed when the last one is gone.
+#[derive(Clone)]
+pub struct LocalIndex {
+    index: Arc<index::Index>,
+}
+
+impl LocalIndex {
+    /// Opens an index, creating it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the folder is in use by another process or cannot be used, holds an index of another
+    /// dimension or metric, or if the options contradict each other.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let index = Arc::new(index::Index::open(options)?);
+        Ok(Self { index })
+    }
+
+    /// Serves the index on a listener until `shutdown` is ready, then lets requests in flight
+    /// finish (for some seconds at most) and returns when none is left.
+    ///
+    /// # Errors
+    ///
+    /// If the listener fails for good.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> std::io::Result<()> {
+        serve::serve(&self.index, listener, shutdown).await
+    }
+
+    /// A copy of the books: what arrived, what was applied, in what order.
+    pub fn audit(&self) -> Audit {
+        self.index.ledger.snapshot()
+    }
+
+    /// Reads one record as it stands.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn record(&self, namespace: &str, id: &str) -> Result<Option<Vector>, StoreError> {
+        self.index.store.record(rules::canonical(namespace), id)
+    }
+
+    /// The number of records in a namespace; with `discard` of those that were acknowledged.
+    pub fn count(&self, namespace: &str) -> u64 {
+        self.index
+            .store
+            .namespace(rules::canonical(namespace))
+            .map_or(0, |namespace| namespace.count)
+    }
+
+    /// The names of all namespaces, sorted; `""` is the default one.
+    pub fn namespaces(&self) -> Vec<String> {
+        self.index.store.namespaces().into_keys().collect()
+    }
+
+    /// The dimension of the index, once known; `None` for a sparse one.
+    pub fn dimension(&self) -> Option<u32> {
+        match self.index.store.shape()? {
+            store::Shape::Dense(dimension) => Some(dimension),
+            store::Shape::Sparse => None,
+        }
+    }
+}
