@@ -1,0 +1,23 @@
+//! Files to records.
+//!
+//! [`discover`] turns arguments into [`Input`]s, [`Plan::new`] turns those into [`Split`]s, the unit
+//! of reading, and [`Plan::open`] gives a [`SplitReader`] that yields blocks of [`Records`]. A block
+//! owns what was read (lines or arrays) and lends [`RecordRef`](vecload_record::RecordRef)s.
+//!
+//! A plan is the same for the same inputs and settings. Every row of a split gets a number, a defect
+//! of one row is a [`BadRow`] and never an error, and memory is bounded whatever the size of files,
+//! row groups and lines. The API blocks: it is made for CPU worker threads.
+//!
+//! What a service accepts is not decided here: a record without a vector is a record.
+
+mod discover;
+mod error;
+mod jsonl;
+mod parquet;
+mod plan;
+mod reader;
+
+pub use discover::{Discovery, Format, Input, discover};
+pub use error::{Place, SourceError, SourceErrorKind};
+pub use plan::{Columns, Part, Plan, PlanSettings, Split};
+pub use reader::{BadRow, Records, Row, SplitReader};

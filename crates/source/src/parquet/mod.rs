@@ -1,0 +1,429 @@
+//! Parquet: footers and row groups.
+//!
+//! A footer is read once, when the plan is made; a split is a row group, of which only the columns of
+//! a record are decoded, in batches of about 1 MiB of vectors. A file is read by its Parquet schema;
+//! the Arrow schema that writers embed is left aside, so that large, fixed-size and view lists,
+//! dictionaries and the like all arrive in one form.
+//!
+//! A file may be damaged or hostile. Nothing is allocated by a size that a footer states; decoding
+//! that panics (the `parquet` crate does, on some damage) is an error that names the row group; the
+//! rows of a row group are counted against the footer. Text is read as bytes and checked row by row,
+//! so that one bad string costs one row. Damage within a value goes unseen where the file has no
+//! checksums.
+
+mod batch;
+mod columns;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read, Seek, SeekFrom},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use parquet::{
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+            ParquetRecordBatchReaderBuilder,
+        },
+    },
+    errors::ParquetError,
+    file::{
+        metadata::{PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData},
+        reader::{ChunkReader, Length},
+    },
+};
+
+pub(crate) use self::batch::Batch;
+use self::{columns::Decoded, schema::Roles};
+use crate::{
+    Input, Part, Place, PlanSettings, Records, SourceError, SourceErrorKind, reader::Block,
+};
+
+/// What the vectors of a batch should take; and with them a batch, where they dominate.
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// More rows than this in a batch cost memory (metadata is as wide as it likes) and gain nothing.
+const MAX_BATCH_ROWS: u64 = 1024;
+
+/// A column chunk that states to unpack to more than this many times its size is a bomb; honest
+/// vectors of ordinary codecs stay below 10.
+const MAX_EXPANSION: u64 = 1000;
+
+/// A column chunk that unpacks to less does no harm, whatever its ratio.
+const HARMLESS_BYTES: u64 = 64 << 20;
+
+/// A file whose footer has been read.
+#[derive(Debug)]
+pub(crate) struct ParquetInput {
+    metadata: ArrowReaderMetadata,
+    roles: Roles,
+    groups: Vec<Group>,
+}
+
+/// A row group, for the plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Group {
+    pub(crate) part: Part,
+    /// What the columns of a record take in the file.
+    pub(crate) bytes: u64,
+    pub(crate) rows: u64,
+}
+
+/// Reads a row group.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    name: String,
+    place: Place,
+    roles: Roles,
+    /// `None` at the end and after an error.
+    decoder: Option<Decoder>,
+    first_row: u64,
+    /// How many rows the footer states and how many were read.
+    stated: u64,
+    read: u64,
+    records: Records,
+}
+
+struct Decoder(ParquetRecordBatchReader);
+
+/// A file of which no more is read than its size allows.
+struct Chunks {
+    file: File,
+    bytes: u64,
+}
+
+// === impl ParquetInput ===
+
+impl ParquetInput {
+    /// Reads the footer and finds the columns.
+    pub(crate) fn open(input: &Input, settings: &PlanSettings) -> Result<Self, SourceError> {
+        let chunks = Chunks::open(input)?;
+        chunks.expect_parquet(input)?;
+        let fail = |error| error_of(&input.name, error);
+        let options = ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(true)
+            .with_page_index_policy(PageIndexPolicy::Skip)
+            .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
+            .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
+            .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
+        let load =
+            |options: &ArrowReaderOptions| ArrowReaderMetadata::load(&chunks, options.clone());
+        let metadata = guarded(|| load(&options)).map_err(fail)?;
+        let roles = Roles::find(input, metadata.parquet_schema(), &settings.columns)?;
+        // Once more with text as bytes: the schema cannot be exchanged in what has been read.
+        let metadata = guarded(|| {
+            let schema = roles.text_as_bytes(metadata.parquet_schema())?;
+            let options = options.clone().with_parquet_schema(schema);
+            let metadata = load(&options)?;
+            let schema = roles.bytes_as_views(metadata.schema());
+            let options = options.with_schema(schema);
+            ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)
+        })
+        .map_err(fail)?;
+        roles.expect_supported(input, metadata.schema())?;
+        let groups = groups(input, settings, &metadata, &roles)?;
+        Ok(Self {
+            metadata,
+            roles,
+            groups,
+        })
+    }
+
+    /// The row groups that have rows.
+    pub(crate) fn row_groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Opens a row group.
+    pub(crate) fn read(
+        &self,
+        input: &Input,
+        index: u32,
+        first_row: u64,
+    ) -> Result<Reader, SourceError> {
+        let chunks = Chunks::open(input)?;
+        let group = self.metadata.metadata().row_group(index as usize);
+        let place = Place::RowGroup(index);
+        let decoder = guarded(|| {
+            let schema = self.metadata.parquet_schema();
+            ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, self.metadata.clone())
+                .with_row_groups(vec![index as usize])
+                .with_projection(ProjectionMask::roots(schema, self.roles.roots()))
+                .with_batch_size(batch_rows(group, &self.roles))
+                .build()
+        })
+        .map_err(|error| error_of(&input.name, error).at(place))?;
+        Ok(Reader {
+            name: input.name.clone(),
+            place,
+            roles: self.roles.clone(),
+            decoder: Some(Decoder(decoder)),
+            first_row,
+            stated: group.num_rows().unsigned_abs(),
+            read: 0,
+            records: Records(Block::Parquet(Batch::default())),
+        })
+    }
+}
+
+/// The row groups of a file, their numbers checked against each other.
+fn groups(
+    input: &Input,
+    settings: &PlanSettings,
+    metadata: &ArrowReaderMetadata,
+    roles: &Roles,
+) -> Result<Vec<Group>, SourceError> {
+    let corrupt = |message| SourceError::new(SourceErrorKind::Corrupt, &input.name, message);
+    let metadata = metadata.metadata();
+    let mut groups = Vec::new();
+    let mut first_row = 0_u64;
+    for (index, group) in (0_u32..).zip(metadata.row_groups()) {
+        let place = Place::RowGroup(index);
+        let rows = u64::try_from(group.num_rows()).map_err(|_| {
+            corrupt(format!("the footer states {} rows", group.num_rows())).at(place)
+        })?;
+        let mut bytes = 0_u64;
+        for (_, column) in roles.chunks(group) {
+            let stated = column.uncompressed_size().unsigned_abs();
+            let packed = column.compressed_size().unsigned_abs().max(1);
+            bytes = bytes.saturating_add(packed);
+            let is_bomb = stated > HARMLESS_BYTES && stated / packed > MAX_EXPANSION;
+            if is_bomb && !settings.allow_large {
+                return Err(SourceError::new(
+                    SourceErrorKind::Unsupported,
+                    &input.name,
+                    format!(
+                        "column {} unpacks from {packed} to {stated} bytes, more than {MAX_EXPANSION}-fold; if you trust the file, allow large columns",
+                        column.column_path()
+                    ),
+                )
+                .at(place));
+            }
+        }
+        if rows > 0 {
+            groups.push(Group {
+                part: Part::RowGroup { index, first_row },
+                bytes: bytes.min(input.bytes),
+                rows,
+            });
+        }
+        first_row = first_row.saturating_add(rows);
+    }
+    let stated = metadata.file_metadata().num_rows();
+    if u64::try_from(stated) != Ok(first_row) {
+        return Err(corrupt(format!(
+            "the footer states {stated} rows and its row groups {first_row}"
+        )));
+    }
+    Ok(groups)
+}
+
+/// How many rows to decode at a time. What the footer states is only a hint for it.
+fn batch_rows(group: &RowGroupMetaData, roles: &Roles) -> usize {
+    let rows = group.num_rows().unsigned_abs().max(1);
+    let bytes = roles.chunks(group).fold(0_u64, |sum, (width, column)| {
+        let bytes = match width {
+            // Numbers may be held as numbers of dictionary entries, which are smaller than they are.
+            Some(width) => column.num_values().unsigned_abs().saturating_mul(width),
+            None => column.uncompressed_size().unsigned_abs(),
+        };
+        sum.saturating_add(bytes)
+    });
+    let per_row = (bytes / rows).max(1);
+    usize::try_from((BATCH_BYTES / per_row).clamp(1, MAX_BATCH_ROWS)).unwrap_or(1)
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// The next batch of rows.
+    pub(crate) fn next(&mut self) -> Result<Option<&mut Records>, SourceError> {
+        let Block::Parquet(batch) = &mut self.records.0 else {
+            return Ok(None);
+        };
+        // Before the next is decoded, so that there is one at a time.
+        batch.clear();
+        let Some(mut decoder) = self.decoder.take() else {
+            return Ok(None);
+        };
+        let next = loop {
+            match guarded(|| decoder.0.next().transpose().map_err(ParquetError::from)) {
+                Ok(Some(next)) if next.num_rows() == 0 => {}
+                Ok(next) => break next,
+                Err(error) => return Err(error_of(&self.name, error).at(self.place)),
+            }
+        };
+        let rows = next.as_ref().map_or(0, RecordBatch::num_rows) as u64;
+        let is_over = self.read + rows > self.stated;
+        if is_over || (next.is_none() && self.read < self.stated) {
+            return Err(SourceError::new(
+                SourceErrorKind::Corrupt,
+                &self.name,
+                format!(
+                    "the footer states {} rows, and there are {}",
+                    self.stated,
+                    if is_over {
+                        "more".to_owned()
+                    } else {
+                        self.read.to_string()
+                    }
+                ),
+            )
+            .at(self.place));
+        }
+        let Some(next) = next else {
+            return Ok(None);
+        };
+        batch.fill(
+            Decoded::new(&self.roles, &next),
+            self.read,
+            self.first_row.saturating_add(self.read),
+        );
+        self.read += rows;
+        self.decoder = Some(decoder);
+        Ok(Some(&mut self.records))
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Decoder").finish_non_exhaustive()
+    }
+}
+
+// === impl Chunks ===
+
+impl Chunks {
+    fn open(input: &Input) -> Result<Self, SourceError> {
+        let io = |error| SourceError::io(&input.name, "open it", &error);
+        let file = File::open(&input.path).map_err(io)?;
+        input.expect_size(file.metadata().map_err(io)?.len())?;
+        Ok(Self {
+            file,
+            bytes: input.bytes,
+        })
+    }
+
+    /// Fails with a clear word if the file does not begin and end as a Parquet file does.
+    fn expect_parquet(&self, input: &Input) -> Result<(), SourceError> {
+        const MAGIC: &[u8] = b"PAR1";
+        let fail = |kind, message: &str| Err(SourceError::new(kind, &input.name, message));
+        let (first, last) = self
+            .ends()
+            .map_err(|error| SourceError::io(&input.name, "read it", &error))?;
+        if first != MAGIC && &first != b"PARE" {
+            return fail(
+                SourceErrorKind::Unsupported,
+                "it is not a Parquet file: it does not begin with PAR1",
+            );
+        }
+        if &last == b"PARE" {
+            return fail(
+                SourceErrorKind::Unsupported,
+                "it is encrypted; encrypted Parquet files are not read",
+            );
+        }
+        if last != MAGIC {
+            return fail(
+                SourceErrorKind::Corrupt,
+                "there is no footer at its end: the file is truncated or is still being written",
+            );
+        }
+        Ok(())
+    }
+
+    /// The first and the last four bytes; of a file too short for both, zeros.
+    fn ends(&self) -> io::Result<([u8; 4], [u8; 4])> {
+        let (mut first, mut last) = ([0; 4], [0; 4]);
+        let mut file = &self.file;
+        if self.bytes >= 4 {
+            file.read_exact(&mut first)?;
+        }
+        if self.bytes >= 12 {
+            file.seek(SeekFrom::End(-4))?;
+            file.read_exact(&mut last)?;
+        }
+        Ok((first, last))
+    }
+}
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = BufReader<File>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        self.file.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let end = start.checked_add(length as u64);
+        if end.is_none_or(|end| end > self.bytes) {
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes at {start} are beyond the end of the file, which has {}",
+                self.bytes
+            )));
+        }
+        self.file.get_bytes(start, length)
+    }
+}
+
+/// Runs the `parquet` crate; a panic becomes an error. What it was run on is not to be used again.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(message), _) => message,
+            (None, Some(message)) => message.as_str(),
+            (None, None) => "no message",
+        };
+        Err(ParquetError::General(format!(
+            "the decoder panicked: {message}"
+        )))
+    })
+}
+
+fn error_of(name: &str, error: ParquetError) -> SourceError {
+    match error {
+        ParquetError::NYI(message) => SourceError::new(
+            SourceErrorKind::Unsupported,
+            name,
+            format!("a feature of Parquet that is not read: {message}"),
+        ),
+        ParquetError::External(cause) => match cause.downcast::<io::Error>() {
+            // Unpacking reports damage as an I/O error too, of one of these kinds.
+            Ok(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData
+                        | io::ErrorKind::InvalidInput
+                        | io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::Other
+                ) =>
+            {
+                SourceError::io(name, "read it", &error)
+            }
+            Ok(error) => corrupt(name, &error.to_string()),
+            Err(cause) => corrupt(name, &cause.to_string()),
+        },
+        error => corrupt(name, &error.to_string()),
+    }
+}
+
+fn corrupt(name: &str, message: &str) -> SourceError {
+    SourceError::new(
+        SourceErrorKind::Corrupt,
+        name,
+        format!("the file is damaged ({message}); write it again from its source"),
+    )
+}
