@@ -1,0 +1,29 @@
+//! All that knows the service: its rules and limits, its wire format, its transport, its failures.
+//!
+//! A record is [measured](measure) and [appended](append) to a buffer that is the request itself: a
+//! [frame](begin) is the gRPC prefix, the records, and the namespace last, so that a batch is encoded
+//! once, while it is filled, and can later be [cut](cut()) without a look at its numbers. [`Client`]
+//! sends a frame as it stands; what comes back is an [`UpsertAck`] or a [`Failure`], and
+//! [`classify`] says in one table what a failure means for the sender.
+//!
+//! Nothing here opens a data file, waits for its turn, or tries again: that is the caller's.
+
+mod classify;
+mod client;
+mod decode;
+mod encode;
+mod failure;
+mod frame;
+mod limits;
+mod metadata;
+mod rules;
+
+pub use classify::{Class, Verdict, classify};
+pub use client::{Client, ClientError, ClientSettings, IndexStats, UpsertAck};
+pub use decode::{DecodeError, decode_record, record_id};
+pub use encode::{Measured, Scratch, append, measure};
+pub use failure::{Code, Failure, Origin, Pushback, code_name};
+pub use frame::{FRAME_PREFIX, begin, cut, namespace_bytes, seal};
+pub use limits::Limits;
+pub use metadata::{Change, MetadataPolicy, OnNull};
+pub use rules::{IndexShape, Metric, VectorType, check_namespace};
