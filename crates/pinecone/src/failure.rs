@@ -114,3 +114,94 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: Code, message: &str) -> Failure {
+        Failure {
+            code,
+            http_status: Some(200),
+            message: message.to_owned(),
+            origin: Origin::Server,
+            pushback: None,
+            request_id: None,
+        }
+    }
+
+    /// Scenario: messages that name a record, with quotes in its id, and others.
+    /// Guarantees: the id is found whole, and none is invented.
+    #[test]
+    fn the_blamed_id() {
+        let blamed = |message: &str| {
+            failure(Code::InvalidArgument, message)
+                .blamed_id()
+                .map(str::to_owned)
+        };
+        for (message, id) in [
+            (
+                "Dense vectors must contain at least one non-zero value. Vector ID 'a-1' contains only zeros",
+                Some("a-1"),
+            ),
+            ("Vector ID 'it's' contains only zeros", Some("it's")),
+            (
+                "Vector ID must be ASCII, but got 'caf\u{e9}'",
+                Some("caf\u{e9}"),
+            ),
+            ("Vector ID must not contain null character", None),
+            (
+                "Metadata value must be a string, number, boolean or list of strings, got '{\"a\":1}' for field 'b'",
+                None,
+            ),
+            ("", None),
+        ] {
+            assert_eq!(blamed(message).as_deref(), id, "{message}");
+        }
+    }
+
+    /// Scenario: a failure of each origin.
+    /// Guarantees: the words say the code, who refused, the message and the request's id.
+    #[test]
+    fn words() {
+        let server = Failure {
+            request_id: Some("r-1".to_owned()),
+            ..failure(Code::ResourceExhausted, "slow down")
+        };
+        assert_eq!(
+            server.to_string(),
+            "RESOURCE_EXHAUSTED: slow down (request r-1)"
+        );
+        let of = |origin, http_status| {
+            Failure {
+                origin,
+                http_status,
+                ..failure(Code::Unavailable, "m")
+            }
+            .to_string()
+        };
+        assert_eq!(
+            of(Origin::FrontLayer, Some(503)),
+            "HTTP 503 from in front of the service: m"
+        );
+        assert_eq!(
+            of(Origin::Connection, None),
+            "UNAVAILABLE on the connection: m"
+        );
+        assert_eq!(of(Origin::Timeout, None), "UNAVAILABLE on this side: m");
+    }
+
+    /// Scenario: all codes.
+    /// Guarantees: each has the name that gRPC gives it, by its number.
+    #[test]
+    fn names_of_codes() {
+        let names: Vec<_> = (0..=16)
+            .map(|code| code_name(Code::from_i32(code)))
+            .collect();
+        assert_eq!(
+            names.join(" "),
+            "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED \
+             RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED"
+        );
+    }
+}
