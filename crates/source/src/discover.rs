@@ -198,8 +198,9 @@ impl Search {
             }
             let metadata = metadata(&entry)?;
             if metadata.is_dir() {
-                let is_ours = is_run_directory(&entry).map_err(failed)?;
-                if !is_ours && !(is_dataset && name == "queries") {
+                let is_run = is_run_directory(&entry).map_err(failed)?;
+                let is_test = is_dataset && name == "queries";
+                if !is_run && !is_test {
                     found += self.directory(&entry)?;
                 }
             } else if let Some(format) = self.format_within(&entry, &metadata)? {

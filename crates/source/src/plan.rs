@@ -90,7 +90,7 @@ pub enum Part {
 
 #[derive(Debug)]
 enum Opened {
-    Parquet(ParquetInput),
+    Parquet(Box<ParquetInput>),
     Jsonl,
 }
 
@@ -152,7 +152,7 @@ impl Plan {
                     for group in opened.row_groups() {
                         plan.push(group.part, group.bytes, Some(group.rows));
                     }
-                    Opened::Parquet(opened)
+                    Opened::Parquet(Box::new(opened))
                 }
                 Format::Jsonl => {
                     let step = settings.split_bytes.max(1);
@@ -227,4 +227,53 @@ impl Plan {
 )]
 fn number(count: usize) -> u32 {
     u32::try_from(count).expect("fewer than 2^32 splits")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{Discovery, discover};
+
+    /// Scenario: JSONL files, an empty one among them, planned twice and read split by split.
+    /// Guarantees: splits are numbered in order and cover each file once; both plans are equal; every
+    /// row is read once.
+    #[test]
+    fn splits_cover_the_inputs() {
+        let root = tempfile::TempDir::new().unwrap();
+        for (name, rows) in [("a.jsonl", 40), ("b.jsonl", 0), ("c.jsonl", 7)] {
+            let lines: String = (0..rows).map(|row| format!("{{\"id\":{row}}}\n")).collect();
+            fs::write(root.path().join(name), lines).unwrap();
+        }
+        let argument = root.path().to_str().unwrap().to_owned();
+        let inputs = discover(&[argument], &Discovery::default()).unwrap();
+        let settings = PlanSettings {
+            split_bytes: 50,
+            ..PlanSettings::default()
+        };
+        let plan = Plan::new(inputs.clone(), &settings).unwrap();
+        assert_eq!(plan.splits, Plan::new(inputs, &settings).unwrap().splits);
+        assert_eq!(plan.rows(), None);
+        assert_eq!(
+            plan.bytes(),
+            plan.inputs.iter().map(|input| input.bytes).sum::<u64>()
+        );
+        let mut ids = Vec::new();
+        for (number, split) in (0..).zip(&plan.splits) {
+            assert_eq!(split.id, number);
+            let mut reader = plan.open(split).unwrap();
+            while let Some(records) = reader.next().unwrap() {
+                for index in 0..records.len() {
+                    let id = records.row(index).content.unwrap().id.to_owned();
+                    ids.push((split.input, id));
+                }
+            }
+        }
+        let expected = [(0, 40), (2, 7)];
+        let expected = expected.into_iter().flat_map(|(input, rows): (u32, u32)| {
+            (0..rows).map(move |row| (input, row.to_string()))
+        });
+        assert!(ids.into_iter().eq(expected));
+    }
 }

@@ -22,7 +22,7 @@ pub struct Records(pub(crate) Block);
 
 #[derive(Debug)]
 pub(crate) enum Block {
-    Parquet(parquet::Batch),
+    Parquet(Box<parquet::Batch>),
     Jsonl(jsonl::Lines),
 }
 

@@ -168,7 +168,7 @@ impl ParquetInput {
             first_row,
             stated: group.num_rows().unsigned_abs(),
             read: 0,
-            records: Records(Block::Parquet(Batch::default())),
+            records: Records(Block::Parquet(Box::default())),
         })
     }
 }
