@@ -63,6 +63,8 @@ pub struct Counts {
     pub largest_request: u64,
     /// Most records seen in one applied upsert.
     pub most_records: u64,
+    /// Durable transactions; upserts that waited together share one.
+    pub commits: u64,
 }
 
 /// One counter of [`Counts`].
@@ -105,6 +107,7 @@ pub(crate) struct Ledger {
     pub(crate) records: Counter,
     pub(crate) largest_request: Counter,
     pub(crate) most_records: Counter,
+    pub(crate) commits: Counter,
     writes: Option<Mutex<Writes>>,
 }
 
@@ -176,6 +179,7 @@ impl Ledger {
                 records: self.records.get(),
                 largest_request: self.largest_request.get(),
                 most_records: self.most_records.get(),
+                commits: self.commits.get(),
             },
             writes: writes.unwrap_or_default(),
         }

@@ -8,6 +8,8 @@
 //! sorted, which gives listings by prefix and one contiguous range per namespace to search. The
 //! table of namespaces is also held in memory, as committed: it is small and asked for all the time.
 
+mod edit;
+mod error;
 mod record;
 mod writer;
 
@@ -24,8 +26,10 @@ use vecload_proto::Vector;
 use crate::audit::Ledger;
 use crate::search::Metric;
 
+pub(crate) use edit::{Patch, Target};
+pub use error::{OpenError, StoreError};
 pub(crate) use record::Row;
-pub(crate) use writer::{Change, Patch, Prepared, Target, Written};
+pub(crate) use writer::{Change, Prepared, Written};
 
 const FILE: &str = "index.redb";
 /// Raised when a stored file must be read differently.
@@ -44,76 +48,6 @@ const NAMESPACES: TableDefinition<'_, &str, (u32, u64, u64, u64, bool)> =
     TableDefinition::new("namespaces");
 /// See `record`.
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
-
-/// Why an index could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Another process, or another `LocalIndex` of this one, has it open.
-    #[error(
-        "data directory {dir} is in use by another local index; stop it, or give another directory"
-    )]
-    InUse {
-        /// The data directory.
-        dir: PathBuf,
-    },
-    /// The directory cannot be made or read.
-    #[error("data directory {dir} cannot be used")]
-    Io {
-        /// The data directory.
-        dir: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file in it cannot be used.
-    #[error("{file} cannot be opened as an index")]
-    Store {
-        /// The file, or `memory`.
-        file: PathBuf,
-        /// What the store said.
-        source: StoreError,
-    },
-    /// The index in the directory is not of the kind asked for.
-    #[error(
-        "the index in {dir} has {setting} {stored}, not {asked}; leave it out, or give another directory"
-    )]
-    Mismatch {
-        /// The data directory.
-        dir: PathBuf,
-        /// `format`, `metric` or `dimension`.
-        setting: &'static str,
-        /// What the index has.
-        stored: String,
-        /// What the options ask for.
-        asked: String,
-    },
-    /// The options contradict each other or are out of range.
-    #[error("{0}")]
-    Options(String),
-}
-
-/// The store could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct StoreError(Box<dyn std::error::Error + Send + Sync>);
-
-impl StoreError {
-    fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(error.into())
-    }
-
-    fn damaged(key: &[u8]) -> Self {
-        let id = String::from_utf8_lossy(record::id(key));
-        Self::new(format!("the stored record '{id}' is damaged"))
-    }
-}
-
-/// All of redb's errors fold into its `Error`.
-impl<E: Into<redb::Error>> From<E> for StoreError {
-    fn from(error: E) -> Self {
-        Self::new(error.into())
-    }
-}
 
 /// What an index holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,16 @@
+//! The local index over real connections, driven by the generated client.
+
+#![expect(
+    clippy::expect_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
+mod discard;
+mod faults;
+mod freshness;
+mod limits;
+mod metadata;
+mod namespaces;
+mod search;
+mod storage;
+mod support;
