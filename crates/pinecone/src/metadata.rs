@@ -390,7 +390,11 @@ impl StructBuffer {
         }
         let keys = &self.keys;
         let key = |span: &Span| &keys[span.start..span.end];
-        self.spans.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+        // Any order that brings equal keys together will do; lengths are the cheapest to compare.
+        self.spans.sort_unstable_by(|a, b| {
+            let lengths = (a.end - a.start).cmp(&(b.end - b.start));
+            lengths.then_with(|| key(a).cmp(key(b)))
+        });
         match self.spans.array_windows().find(|[a, b]| key(a) == key(b)) {
             None => Ok(()),
             Some([twice, _]) => Err(Reject::new(
@@ -477,6 +481,12 @@ fn shown(text: &str) -> String {
 
 /// The length of a number as compact JSON.
 fn number_len(value: f64) -> usize {
+    /// Integers below it have no exponent in any common writer.
+    const PLAIN: f64 = 1e15;
+    if value.fract() == 0.0 && value.abs() < PLAIN {
+        let digits = (value.abs() as u64).checked_ilog10().unwrap_or(0) as usize + 1;
+        return digits + usize::from(value.is_sign_negative());
+    }
     struct Count(usize);
     impl std::fmt::Write for Count {
         fn write_str(&mut self, text: &str) -> std::fmt::Result {

@@ -296,6 +296,24 @@ fn the_length_as_compact_json() {
     );
 }
 
+/// Scenario: integers, fractions and extremes.
+/// Guarantees: their length is that of the text that common writers make of them, give or take a sign of the exponent.
+#[test]
+fn the_length_of_a_number() {
+    for (value, text) in [
+        (0.0, "0"),
+        (-0.0, "-0"),
+        (7.0, "7"),
+        (-10.0, "-10"),
+        (999_999_999_999_999.0, "999999999999999"),
+        (0.1, "0.1"),
+        (-1234.5, "-1234.5"),
+        (1e300, "1e300"),
+    ] {
+        assert_eq!(number_len(value), text.len(), "{value}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
