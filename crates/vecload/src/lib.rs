@@ -1,1 +1,72 @@
-//! TODO
+//! Loads vector corpora (Parquet, JSONL) into Pinecone without losing a record.
+//!
+//! [`Load`] is the way in. It reads the inputs on CPU threads, appends each record to the request of
+//! its namespace as it is read, sends the requests with bounded concurrency, pacing and retries, and
+//! returns a [`Report`] whose books balance: every record that was read is loaded, rejected with a
+//! reason, or stated as remaining.
+//!
+//! ```
+//! # let runtime = tokio::runtime::Runtime::new()?;
+//! # runtime.block_on(async {
+//! # let folder = tempfile::tempdir()?;
+//! # let corpus = folder.path().join("corpus.jsonl");
+//! # std::fs::write(&corpus, "{\"id\": \"a\", \"values\": [0.1, 0.2]}\n")?;
+//! // An index to load into: here an embedded one, otherwise the host of a Pinecone index.
+//! let index = vecload_local_index::LocalIndex::open(Default::default())?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let host = format!("http://{}", listener.local_addr()?);
+//! tokio::spawn(async move { index.serve(listener, std::future::pending()).await });
+//!
+//! let report = vecload::Load::builder()
+//!     .input(corpus.to_str().expect("a path in UTF-8"))
+//!     .host(host)
+//!     .namespace("films")
+//!     .run_dir(folder.path().join("run"))
+//!     .run()
+//!     .await?;
+//! assert_eq!(report.records_loaded, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod backoff;
+mod batch;
+mod batcher;
+mod canonical;
+mod committer;
+mod dead_letters;
+mod delivery;
+mod events;
+mod lane;
+mod ledger;
+mod load;
+mod memory;
+mod namespace;
+mod pacer;
+mod pipeline;
+mod report;
+mod rows;
+mod run_dir;
+mod settings;
+mod stall;
+mod stop;
+mod target;
+mod telemetry;
+mod traffic;
+mod units;
+mod worker;
+
+pub use ledger::Books;
+pub use load::{Load, LoadBuilder, LoadError, Progress, StopHandle};
+pub use report::{
+    InputReport, Latency, NamespaceReport, Report, SCHEMA_VERSION, Status, TargetReport, Unread,
+    WriteUnits,
+};
+pub use settings::{
+    ApiKey, FormatChoice, Layers, LogFormat, MaxRejects, NullPolicy, ProgressStyle, Settings,
+    SettingsError,
+};
+pub use stop::{ExitCode, StopReason};
+pub use telemetry::Metric;
+pub use units::{ByteRate, Bytes, RequestRate, Span};

@@ -1,0 +1,190 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+use crate::flags;
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Load(Box<LoadArguments>),
+    Serve(ServeArguments),
+}
+
+/// The arguments of `vecload load`.
+#[derive(Debug)]
+pub(crate) struct LoadArguments {
+    pub(crate) inputs: Vec<String>,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) print_config: bool,
+    /// Settings given as flags, as text.
+    pub(crate) flags: Vec<(&'static str, String)>,
+    pub(crate) verbosity: Verbosity,
+}
+
+/// The arguments of `vecload serve`.
+#[derive(Debug)]
+pub(crate) struct ServeArguments {
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) port: u16,
+    pub(crate) discard: bool,
+    pub(crate) faults: Option<PathBuf>,
+    pub(crate) verbosity: Verbosity,
+}
+
+/// How much is said: the number of `-v` less the number of `-q`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verbosity(pub(crate) i16);
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    every record is acknowledged or superseded
+  1    finished; some records are rejected, within --max-rejects
+  2    wrong usage or configuration
+  3    refused before anything was sent: unreadable input, no records, dimension mismatch
+  4    stopped or finished short: too many rejects, an input that became unreadable
+  5    stopped by the service: key, quota, index not found
+  6    interrupted or an outage
+  70   a bug in vecload
+
+PINECONE_API_KEY and every setting as VECLOAD_<NAME> are read from the environment.
+A flag wins over the environment, that over --config FILE, that over the default.";
+
+/// Parses the command line.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    let matches = command().try_get_matches_from(arguments)?;
+    Ok(match matches.subcommand() {
+        Some(("load", matches)) => Command::Load(Box::new(load_arguments(matches))),
+        Some(("serve", matches)) => Command::Serve(serve_arguments(matches)),
+        _ => unreachable!("clap requires one of the subcommands"),
+    })
+}
+
+/// The whole command line, for parsing and for help.
+pub(crate) fn command() -> clap::Command {
+    clap::Command::new("vecload")
+        .about("Loads vector corpora (Parquet, JSONL) into Pinecone without losing a record")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .max_term_width(100)
+        .subcommand(load())
+        .subcommand(serve())
+}
+
+fn load() -> clap::Command {
+    let command = clap::Command::new("load")
+        .about("Load files into an index")
+        .after_help(EXIT_CODES)
+        .arg(
+            Arg::new("inputs")
+                .value_name("INPUT")
+                .help("Files or directories (Parquet, JSONL)")
+                .num_args(0..),
+        );
+    flags::add(with_words(command))
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .help("Settings in TOML; config/reference.toml has them all")
+                .value_parser(value_parser!(PathBuf))
+                .help_heading("Settings"),
+        )
+        .arg(
+            Arg::new("print_config")
+                .long("print-config")
+                .help("Print the settings in force, without secrets, and exit")
+                .action(ArgAction::SetTrue)
+                .help_heading("Settings"),
+        )
+}
+
+fn serve() -> clap::Command {
+    with_words(
+        clap::Command::new("serve")
+            .about("Serve an embedded, Pinecone-compatible index on this machine")
+            .long_about(
+                "Serve an embedded, Pinecone-compatible index on this machine.\n\n\
+                 Prints {\"host\":\"127.0.0.1:PORT\"} on stdout when it is ready, and runs until it is \
+                 interrupted.",
+            )
+            .arg(
+                Arg::new("data_dir")
+                    .long("data-dir")
+                    .value_name("DIR")
+                    .help("Where the index is kept; without it, it is gone at the end")
+                    .value_parser(value_parser!(PathBuf)),
+            )
+            .arg(
+                Arg::new("port")
+                    .long("port")
+                    .value_name("PORT")
+                    .help("The port on 127.0.0.1; 0 takes a free one")
+                    .default_value("0")
+                    .value_parser(value_parser!(u16)),
+            )
+            .arg(
+                Arg::new("discard")
+                    .long("discard")
+                    .help("Answer every write without storing it, for benchmarks")
+                    .action(ArgAction::SetTrue)
+                    .conflicts_with("data_dir"),
+            )
+            .arg(
+                Arg::new("faults")
+                    .long("faults")
+                    .value_name("FILE")
+                    .help("Misbehave as a TOML file says (see docs/local-index.md)")
+                    .value_parser(value_parser!(PathBuf)),
+            ),
+    )
+}
+
+fn with_words(command: clap::Command) -> clap::Command {
+    command
+        .arg(
+            Arg::new("verbose")
+                .short('v')
+                .help("Say more; twice for every attempt")
+                .action(ArgAction::Count)
+                .help_heading("Words"),
+        )
+        .arg(
+            Arg::new("quiet")
+                .short('q')
+                .help("Say errors and the summary only")
+                .action(ArgAction::Count)
+                .help_heading("Words"),
+        )
+}
+
+fn load_arguments(matches: &ArgMatches) -> LoadArguments {
+    LoadArguments {
+        inputs: matches
+            .get_many::<String>("inputs")
+            .map(|inputs| inputs.cloned().collect())
+            .unwrap_or_default(),
+        config: matches.get_one::<PathBuf>("config").cloned(),
+        print_config: matches.get_flag("print_config"),
+        flags: flags::given(matches),
+        verbosity: verbosity(matches),
+    }
+}
+
+fn serve_arguments(matches: &ArgMatches) -> ServeArguments {
+    ServeArguments {
+        data_dir: matches.get_one::<PathBuf>("data_dir").cloned(),
+        port: matches.get_one::<u16>("port").copied().unwrap_or_default(),
+        discard: matches.get_flag("discard"),
+        faults: matches.get_one::<PathBuf>("faults").cloned(),
+        verbosity: verbosity(matches),
+    }
+}
+
+fn verbosity(matches: &ArgMatches) -> Verbosity {
+    Verbosity(i16::from(matches.get_count("verbose")) - i16::from(matches.get_count("quiet")))
+}

@@ -1,0 +1,263 @@
+//! The flags of the settings: one row for each, in the groups of the help.
+//!
+//! A flag's value goes to the library as the text that was typed; it is read there, by the rules that
+//! hold for files and variables too, so that an error can name the flag.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// A flag that sets a setting.
+struct Flag {
+    setting: &'static str,
+    /// The name of its value in the help; none for a switch.
+    value: Option<&'static str>,
+    help: &'static str,
+}
+
+const fn flag(setting: &'static str, value: &'static str, help: &'static str) -> Flag {
+    Flag {
+        setting,
+        value: Some(value),
+        help,
+    }
+}
+
+const fn switch(setting: &'static str, help: &'static str) -> Flag {
+    Flag {
+        setting,
+        value: None,
+        help,
+    }
+}
+
+/// The settings that have a flag, by group. Secrets have none: a key on a command line stands in the
+/// list of processes.
+const GROUPS: [(&str, &[Flag]); 7] = [
+    (
+        "Target",
+        &[
+            flag(
+                "host",
+                "HOST",
+                "The index's host; plaintext only with http://",
+            ),
+            flag(
+                "local",
+                "DIR",
+                "Load into an embedded index that is kept in DIR",
+            ),
+            flag(
+                "api_key_file",
+                "FILE",
+                "A file that holds the API key (or set PINECONE_API_KEY)",
+            ),
+            flag(
+                "ca_file",
+                "FILE",
+                "Certificates (PEM) to trust besides the system's",
+            ),
+        ],
+    ),
+    (
+        "Namespace",
+        &[
+            flag("namespace", "NS", "Where records go that name no namespace"),
+            flag(
+                "namespace_column",
+                "COL",
+                "The column that names each record's namespace",
+            ),
+        ],
+    ),
+    (
+        "Input",
+        &[
+            flag("format", "FORMAT", "auto, parquet or jsonl [default: auto]"),
+            flag("id_column", "COL", "The column of the ids [default: id]"),
+            flag(
+                "vector_column",
+                "COL",
+                "The column of the dense vectors [default: values]",
+            ),
+            flag(
+                "sparse_column",
+                "COL",
+                "The column of the sparse vectors [default: sparse_values]",
+            ),
+            flag(
+                "metadata_column",
+                "COL",
+                "The column of the metadata [default: metadata]",
+            ),
+            switch("allow_empty", "An input without any record is a success"),
+        ],
+    ),
+    (
+        "Policy",
+        &[
+            flag(
+                "on_null",
+                "POLICY",
+                "Metadata fields that are null: drop or reject [default: drop]",
+            ),
+            flag(
+                "max_rejects",
+                "N",
+                "Stop after N rejected records, or N% of them [default: 1000]",
+            ),
+            switch(
+                "exit_zero_on_rejects",
+                "Exit 0, not 1, when some records are rejected",
+            ),
+        ],
+    ),
+    (
+        "Flow",
+        &[
+            flag(
+                "namespace_rate",
+                "RATE",
+                "The most bytes per second of a namespace, or none [default: 50MB/s]",
+            ),
+            flag(
+                "namespace_requests",
+                "RATE",
+                "The most requests per second of a namespace, or none [default: 100/s]",
+            ),
+            flag(
+                "total_rate",
+                "RATE",
+                "The most bytes per second in all, or none [default: none]",
+            ),
+            flag(
+                "in_flight",
+                "N",
+                "The most requests under way [default: 64]",
+            ),
+            flag(
+                "attempt_timeout",
+                "TIME",
+                "How long one attempt may take [default: 1m]",
+            ),
+            flag(
+                "max_stall",
+                "TIME",
+                "Stop when nothing succeeds for so long [default: 15m]",
+            ),
+            flag(
+                "memory",
+                "SIZE",
+                "The byte budget of all batches [default: 40MiB]",
+            ),
+            flag(
+                "workers",
+                "N",
+                "CPU workers; 0 is one for each core [default: 0]",
+            ),
+            flag(
+                "request_bytes",
+                "SIZE",
+                "The most bytes of a request [default: 2MB]",
+            ),
+            flag(
+                "request_records",
+                "N",
+                "The most records of a request [default: 1000]",
+            ),
+            flag(
+                "seed",
+                "N",
+                "The seed of all jitter; 0 is a new one each time [default: 0]",
+            ),
+        ],
+    ),
+    (
+        "Run",
+        &[
+            flag(
+                "run_dir",
+                "DIR",
+                "The directory of this run [default: ./vecload-runs/<run id>]",
+            ),
+            flag("report", "PATH", "A further place for the report"),
+        ],
+    ),
+    (
+        "Words",
+        &[
+            switch("json", "Print the report as JSON on stdout"),
+            flag("progress", "STYLE", "auto, plain or none [default: auto]"),
+            flag("log_format", "FORMAT", "text or json [default: text]"),
+        ],
+    ),
+];
+
+/// Adds the flags of all settings to a command.
+pub(crate) fn add(mut command: Command) -> Command {
+    for (heading, flags) in GROUPS {
+        for flag in flags {
+            let arg = Arg::new(flag.setting)
+                .long(flag.setting.replace('_', "-"))
+                .help(flag.help)
+                .help_heading(heading);
+            command = command.arg(match flag.value {
+                Some(value) => arg.value_name(value),
+                None => arg.action(ArgAction::SetTrue),
+            });
+        }
+    }
+    command
+}
+
+/// The settings that were given as flags, as text.
+pub(crate) fn given(matches: &ArgMatches) -> Vec<(&'static str, String)> {
+    let mut given = Vec::new();
+    for flag in GROUPS.iter().flat_map(|(_, flags)| *flags) {
+        let value = match flag.value {
+            Some(_) => matches.get_one::<String>(flag.setting).cloned(),
+            None => matches.get_flag(flag.setting).then(|| "true".to_owned()),
+        };
+        given.extend(value.map(|value| (flag.setting, value)));
+    }
+    given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Scenario: the settings of the library and the flags of the command.
+    /// Guarantees: every setting has a flag but the secrets, and every stated default is the true one.
+    #[test]
+    fn every_setting_has_a_flag_but_the_secrets() {
+        let defaults = toml::Table::try_from(vecload::Settings::default()).expect("TOML");
+        let mut expected: BTreeSet<&str> = defaults.keys().map(String::as_str).collect();
+        // Settings without a default do not show in TOML.
+        expected.extend([
+            "host",
+            "local",
+            "api_key_file",
+            "ca_file",
+            "namespace_column",
+            "run_dir",
+            "report",
+        ]);
+        let flags: Vec<&Flag> = GROUPS.iter().flat_map(|(_, flags)| *flags).collect();
+        let found: BTreeSet<&str> = flags.iter().map(|flag| flag.setting).collect();
+        assert_eq!(found, expected);
+        for flag in flags {
+            let Some((_, stated)) = flag.help.split_once("[default: ") else {
+                continue;
+            };
+            let stated = stated.trim_end_matches(']');
+            if let Some(default) = defaults.get(flag.setting) {
+                assert_eq!(
+                    default.to_string().trim_matches('"'),
+                    stated,
+                    "{}",
+                    flag.setting
+                );
+            }
+        }
+    }
+}

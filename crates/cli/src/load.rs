@@ -1,0 +1,192 @@
+//! `vecload load`: settings, the embedded index where one is wanted, the load, the words at its end.
+
+use std::path::{Path, PathBuf};
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use vecload::{ExitCode, Layers, Load, LogFormat, Report, Settings, SettingsError};
+use vecload_local_index::{LocalIndex, Options};
+
+use crate::arguments::LoadArguments;
+use crate::signals::Signals;
+use crate::{fail, logging, print, progress, say};
+
+/// Loads, and says how it went.
+pub(crate) async fn load(arguments: LoadArguments) -> ExitCode {
+    let settings = match settings(&arguments) {
+        Ok(settings) => settings,
+        Err(error) => {
+            fail(&error.to_string());
+            return ExitCode::Usage;
+        }
+    };
+    if arguments.print_config {
+        return print_config(&settings);
+    }
+    logging::start(settings.log_format, arguments.verbosity);
+    match run(&arguments, settings.clone()).await {
+        Ok(report) => {
+            tell(&report, &settings);
+            report.exit_code
+        }
+        Err((code, message)) => {
+            fail(&message);
+            code
+        }
+    }
+}
+
+fn settings(arguments: &LoadArguments) -> Result<Settings, SettingsError> {
+    let mut layers = Layers::default();
+    if let Some(config) = &arguments.config {
+        layers = layers.file(config)?;
+    }
+    layers = layers.environment(std::env::vars());
+    for (setting, value) in &arguments.flags {
+        layers = layers.flag(setting, value);
+    }
+    layers.settle()
+}
+
+fn print_config(settings: &Settings) -> ExitCode {
+    match toml::to_string(settings) {
+        Ok(text) => {
+            print(text.trim_end());
+            ExitCode::Complete
+        }
+        Err(error) => {
+            fail(&format!("the settings cannot be printed: {error}"));
+            ExitCode::Bug
+        }
+    }
+}
+
+async fn run(
+    arguments: &LoadArguments,
+    mut settings: Settings,
+) -> Result<Report, (ExitCode, String)> {
+    let mut signals =
+        Signals::listen().map_err(|error| (ExitCode::Bug, format!("signals: {error}")))?;
+    let mut builder = Load::builder().inputs(arguments.inputs.iter().cloned());
+    let embedded = match settings.local.clone() {
+        None => None,
+        Some(_) if settings.host.is_some() => {
+            let message = "host and local exclude each other: give one target".to_owned();
+            return Err((ExitCode::Usage, message));
+        }
+        Some(dir) => {
+            let embedded = Embedded::start(&dir)
+                .await
+                .map_err(|message| (ExitCode::Refused, message))?;
+            settings.host = Some(embedded.host.clone());
+            builder = builder.target_name(format!("local:{}", dir.display()));
+            Some(embedded)
+        }
+    };
+    let progress_settings = settings.clone();
+    let builder = builder.with(|all| *all = settings);
+    let stop = builder.stop_handle();
+    let showing = tokio::spawn({
+        let (watch, verbosity) = (builder.progress(), arguments.verbosity);
+        async move { progress::show(&progress_settings, verbosity, watch).await }
+    });
+    let listening = tokio::spawn(async move {
+        signals.next().await;
+        say("stopping: requests under way are finished; a second signal ends at once");
+        stop.interrupt();
+        std::process::exit(signals.next().await);
+    });
+    let outcome = builder.run().await;
+    showing.abort();
+    // Wait until the bar is off the terminal.
+    let _ = showing.await;
+    listening.abort();
+    if let Some(embedded) = embedded {
+        embedded.close().await?;
+    }
+    outcome.map_err(|error| (error.exit_code, error.to_string()))
+}
+
+/// Says how a load went. The last line is the summary; scripts depend on it.
+fn tell(report: &Report, settings: &Settings) {
+    if settings.json {
+        match serde_json::to_string_pretty(report) {
+            Ok(text) => print(&text),
+            Err(error) => fail(&format!("the report cannot be printed: {error}")),
+        }
+    }
+    if settings.log_format == LogFormat::Json {
+        say(&serde_json::json!({
+            "event": "summary", "message": report.summary(), "run_id": report.run_id,
+            "exit_code": report.exit_code, "stop_reason": report.stop_reason,
+            "loaded": report.records_loaded, "rejected": report.records_rejected,
+            "remaining": report.records_remaining, "superseded": report.records_superseded,
+            "rejected_file": report.rejected_file,
+        })
+        .to_string());
+        return;
+    }
+    if let Some(reason) = &report.stop_reason {
+        fail(&reason.message);
+    }
+    for (reason, count) in &report.rejected_by_reason {
+        say(&format!("rejected {count}: {reason}"));
+    }
+    if let Some(file) = &report.rejected_file {
+        say(&format!("rejected records: {file}"));
+    }
+    for (field, actions) in &report.metadata_changes {
+        for (action, times) in actions {
+            say(&format!("metadata field {field}: {action} {times} times"));
+        }
+    }
+    say(&report.summary());
+}
+
+/// An index in this process, for as long as the load takes.
+struct Embedded {
+    host: String,
+    shutdown: oneshot::Sender<()>,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Embedded {
+    async fn start(dir: &Path) -> Result<Self, String> {
+        let index = LocalIndex::open(Options {
+            data_dir: Some(PathBuf::from(dir)),
+            ..Options::default()
+        })
+        .map_err(|error| error.to_string())?;
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .map_err(|error| format!("the local index gets no port: {error}"))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| format!("the local index has no address: {error}"))?;
+        let (shutdown, ended) = oneshot::channel();
+        let serving = tokio::spawn(async move {
+            index
+                .serve(listener, async {
+                    // Dropped or sent, it means the same.
+                    let _ = ended.await;
+                })
+                .await
+        });
+        Ok(Self {
+            host: format!("http://{address}"),
+            shutdown,
+            serving,
+        })
+    }
+
+    /// Ends the index in good order: what it acknowledged is on disk already.
+    async fn close(self) -> Result<(), (ExitCode, String)> {
+        drop(self.shutdown);
+        match self.serving.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err((ExitCode::Refused, format!("the local index: {error}"))),
+            Err(error) => Err((ExitCode::Bug, format!("the local index: {error}"))),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! How far a load is: a bar on a terminal, a `key=value` line every few seconds otherwise.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as Style};
+use tokio::sync::watch;
+use tokio::time::{Instant, interval};
+use vecload::{LogFormat, Progress, ProgressStyle, Settings};
+
+use crate::arguments::Verbosity;
+use crate::say;
+
+/// How often a line is printed where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// How often the bar is drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// Shows progress until the task that runs this is dropped.
+pub(crate) async fn show(
+    settings: &Settings,
+    Verbosity(verbosity): Verbosity,
+    progress: watch::Receiver<Progress>,
+) {
+    let is_terminal = std::io::stderr().is_terminal();
+    match settings.progress {
+        _ if verbosity < 0 => std::future::pending().await,
+        ProgressStyle::None => std::future::pending().await,
+        // A bar and log lines would write over each other.
+        ProgressStyle::Auto
+            if is_terminal && verbosity == 0 && settings.log_format == LogFormat::Text =>
+        {
+            bar(progress).await;
+        }
+        ProgressStyle::Auto | ProgressStyle::Plain => lines(progress, settings.log_format).await,
+    }
+}
+
+async fn bar(progress: watch::Receiver<Progress>) {
+    let bar = Cleared(ProgressBar::with_draw_target(
+        None,
+        ProgressDrawTarget::stderr(),
+    ));
+    let mut ticks = interval(DRAW_EVERY);
+    let start = Instant::now();
+    let mut has_length = false;
+    loop {
+        ticks.tick().await;
+        let now = *progress.borrow();
+        if let (Some(rows), false) = (now.rows, has_length) {
+            bar.0.set_length(rows);
+            bar.0.set_style(
+                Style::with_template("{percent:>3}% {wide_bar} {human_pos} rows, {msg}, eta {eta}")
+                    .unwrap_or_else(|_| Style::default_bar()),
+            );
+            has_length = true;
+        }
+        let settled = now.books.loaded + now.books.rejected + now.books.superseded;
+        bar.0.set_position(settled);
+        bar.0.set_message(format!(
+            "{:.1} MB/s, rejected {}, throttled {}",
+            now.bytes as f64 / 1e6 / start.elapsed().as_secs_f64().max(0.1),
+            now.books.rejected,
+            now.throttled,
+        ));
+        bar.0.tick();
+    }
+}
+
+async fn lines(progress: watch::Receiver<Progress>, format: LogFormat) {
+    let start = Instant::now();
+    let mut ticks = interval(LINE_EVERY);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        say(&line(&progress.borrow(), start.elapsed(), format));
+    }
+}
+
+fn line(now: &Progress, elapsed: Duration, format: LogFormat) -> String {
+    let seconds = elapsed.as_secs_f64();
+    let rate = now.bytes as f64 / 1e6 / seconds.max(0.1);
+    if format == LogFormat::Json {
+        return serde_json::json!({
+            "event": "progress", "seconds": seconds.round(), "read": now.books.read,
+            "loaded": now.books.loaded, "rejected": now.books.rejected, "rows": now.rows,
+            "mb_per_s": (rate * 10.0).round() / 10.0, "attempts": now.attempts, "throttled": now.throttled,
+        })
+        .to_string();
+    }
+    let rows = now
+        .rows
+        .map_or_else(|| "unknown".to_owned(), |rows| rows.to_string());
+    format!(
+        "progress seconds={seconds:.0} rows={rows} read={} loaded={} rejected={} mb_per_s={rate:.1} attempts={} throttled={}",
+        now.books.read, now.books.loaded, now.books.rejected, now.attempts, now.throttled
+    )
+}
+
+/// A bar that is taken off the terminal when it is dropped.
+struct Cleared(ProgressBar);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vecload::Books;
+
+    /// Scenario: a load of known and one of unknown length.
+    /// Guarantees: one line of `key=value`, or one JSON object.
+    #[test]
+    fn a_line_is_for_machines_too() {
+        let now = Progress {
+            books: Books {
+                read: 10,
+                loaded: 5,
+                rejected: 1,
+                ..Books::default()
+            },
+            rows: None,
+            bytes: 25_000_000,
+            attempts: 4,
+            throttled: 2,
+        };
+        let five = Duration::from_secs(5);
+        assert_eq!(
+            line(&now, five, LogFormat::Text),
+            "progress seconds=5 rows=unknown read=10 loaded=5 rejected=1 mb_per_s=5.0 attempts=4 throttled=2"
+        );
+        let json: serde_json::Value =
+            serde_json::from_str(&line(&now, five, LogFormat::Json)).expect("JSON");
+        assert_eq!(json["event"], "progress");
+        assert_eq!(json["mb_per_s"], 5.0);
+    }
+}

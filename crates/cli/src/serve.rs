@@ -1,0 +1,59 @@
+//! `vecload serve`: the local index as a server of its own.
+
+use std::path::Path;
+
+use tokio::net::TcpListener;
+use vecload::{ExitCode, LogFormat};
+use vecload_local_index::{Faults, LocalIndex, Options};
+
+use crate::arguments::ServeArguments;
+use crate::signals::Signals;
+use crate::{fail, logging, print};
+
+/// Serves until a signal comes.
+pub(crate) async fn serve(arguments: ServeArguments) -> ExitCode {
+    logging::start(LogFormat::Text, arguments.verbosity);
+    match try_serve(arguments).await {
+        Ok(()) => ExitCode::Complete,
+        Err((code, message)) => {
+            fail(&message);
+            code
+        }
+    }
+}
+
+async fn try_serve(arguments: ServeArguments) -> Result<(), (ExitCode, String)> {
+    let faults = match &arguments.faults {
+        None => Faults::default(),
+        Some(path) => read_faults(path).map_err(|message| (ExitCode::Usage, message))?,
+    };
+    let refused = |error: &dyn std::fmt::Display| (ExitCode::Refused, error.to_string());
+    let index = LocalIndex::open(Options {
+        data_dir: arguments.data_dir,
+        discard: arguments.discard,
+        faults,
+        ..Options::default()
+    })
+    .map_err(|error| refused(&error))?;
+    let mut signals = Signals::listen().map_err(|error| refused(&error))?;
+    let listener = TcpListener::bind(("127.0.0.1", arguments.port))
+        .await
+        .map_err(|error| refused(&format!("port {}: {error}", arguments.port)))?;
+    let address = listener.local_addr().map_err(|error| refused(&error))?;
+    print(&format!("{{\"host\":\"{address}\"}}"));
+    let shutdown = async move {
+        signals.next().await;
+        // A second signal does not wait for open connections.
+        tokio::spawn(async move { std::process::exit(signals.next().await) });
+    };
+    index
+        .serve(listener, shutdown)
+        .await
+        .map_err(|error| refused(&error))
+}
+
+fn read_faults(path: &Path) -> Result<Faults, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,214 @@
+//! Batches: the open batch is the request.
+//!
+//! A row that passes the rules is appended, in wire form and with its exact size known, to the open
+//! batch of its namespace. Sealing completes the frame; from then on its bytes never change (INV-3):
+//! an attempt sends a clone of a reference. `rows` says exactly which rows a batch holds, `ends`
+//! where each record ends, so that a refused batch is halved without decoding anything.
+//!
+//! ```text
+//! frame:  | 5 bytes of prefix | record 0 | record 1 | ... | namespace |
+//! ends:                                  ^          ^
+//! ```
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use vecload_record::{At, RowRun};
+
+use crate::memory::{Buffer, Memory};
+use crate::namespace::Namespace;
+use crate::target::Target;
+
+/// A batch that still takes records.
+#[derive(Debug)]
+pub(crate) struct OpenBatch {
+    namespace: Arc<Namespace>,
+    buffer: Buffer,
+    head: u32,
+    ends: Vec<u32>,
+    rows: Vec<RowRun>,
+    locators: Vec<u64>,
+}
+
+/// A sealed batch: one request, and the rows it holds.
+#[derive(Debug, Clone)]
+pub(crate) struct EncodedBatch {
+    /// Where the records go.
+    pub(crate) namespace: Arc<Namespace>,
+    /// The complete frame. Its memory is leased from the budget until the last clone is dropped.
+    pub(crate) frame: Bytes,
+    /// Where the first record begins in the frame.
+    head: u32,
+    /// Where each record ends in the frame.
+    pub(crate) ends: Arc<[u32]>,
+    /// The rows, in the order of the records.
+    pub(crate) rows: Arc<[RowRun]>,
+    /// Where each record stands in its file, for people.
+    pub(crate) locators: Arc<[u64]>,
+}
+
+// === impl OpenBatch ===
+
+impl OpenBatch {
+    /// An empty batch in a leased buffer.
+    pub(crate) fn new<T: Target>(
+        target: &T,
+        namespace: Arc<Namespace>,
+        mut buffer: Buffer,
+    ) -> Self {
+        target.begin(buffer.bytes_mut());
+        Self {
+            namespace,
+            head: buffer.len() as u32,
+            buffer,
+            ends: Vec::new(),
+            rows: Vec::new(),
+            locators: Vec::new(),
+        }
+    }
+
+    /// The number of records.
+    pub(crate) fn records(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The bytes of the message so far: without the frame's head and the namespace.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.buffer.len() - self.head as usize
+    }
+
+    /// The bytes of the frame so far.
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// How many bytes fit into the leased buffer.
+    pub(crate) fn room(&self) -> usize {
+        self.buffer.room()
+    }
+
+    /// The frame so far, to append one record to. [`OpenBatch::appended`] must follow.
+    pub(crate) fn frame_mut(&mut self) -> &mut Vec<u8> {
+        self.buffer.bytes_mut()
+    }
+
+    /// Takes note of the record that was just appended.
+    pub(crate) fn appended(&mut self, split: u32, at: At) {
+        // A frame is at most 4 GiB: the length in its prefix has 32 bits.
+        self.ends.push(self.buffer.len() as u32);
+        self.locators.push(at.locator);
+        match self.rows.last_mut() {
+            Some(run) if run.split == split && run.first + u64::from(run.len) == at.row => {
+                run.len += 1;
+            }
+            _ => self.rows.push(RowRun {
+                split,
+                first: at.row,
+                len: 1,
+            }),
+        }
+    }
+
+    /// Moves into a larger buffer.
+    pub(crate) fn grow(mut self, larger: Buffer) -> Self {
+        self.buffer = self.buffer.move_into(larger);
+        self
+    }
+
+    /// Completes the frame.
+    pub(crate) fn seal<T: Target>(mut self, target: &T) -> EncodedBatch {
+        target.seal(&self.namespace.wire, self.buffer.bytes_mut());
+        EncodedBatch {
+            namespace: self.namespace,
+            frame: Bytes::from_owner(self.buffer),
+            head: self.head,
+            ends: self.ends.into(),
+            rows: self.rows.into(),
+            locators: self.locators.into(),
+        }
+    }
+}
+
+// === impl EncodedBatch ===
+
+impl EncodedBatch {
+    /// The number of records.
+    pub(crate) fn records(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The size of the message: the frame without its head.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.frame.len() - self.head as usize
+    }
+
+    /// The wire form of one record.
+    pub(crate) fn record(&self, index: usize) -> &[u8] {
+        &self.frame[self.start(index) as usize..self.ends[index] as usize]
+    }
+
+    /// Where a record begins in the frame.
+    fn start(&self, index: usize) -> u32 {
+        match index {
+            0 => self.head,
+            _ => self.ends[index - 1],
+        }
+    }
+
+    /// The split and row of one record.
+    pub(crate) fn row(&self, index: usize) -> RowRun {
+        let mut skipped = index as u64;
+        for run in self.rows.iter() {
+            if skipped < u64::from(run.len) {
+                return RowRun {
+                    split: run.split,
+                    first: run.first + skipped,
+                    len: 1,
+                };
+            }
+            skipped -= u64::from(run.len);
+        }
+        unreachable!("every record has a row");
+    }
+
+    /// A new batch of a range of the records. The range is not empty.
+    pub(crate) fn cut<T: Target>(
+        &self,
+        target: &T,
+        memory: &Arc<Memory>,
+        range: Range<usize>,
+    ) -> Self {
+        debug_assert!(!range.is_empty());
+        let frame = target.cut(&self.frame, &self.ends, range.clone());
+        let mut buffer = memory.lease_for_split(&self.namespace, frame.len());
+        buffer.bytes_mut().extend_from_slice(&frame);
+        let shift = self.start(range.start) - self.head;
+        let mut rows: Vec<RowRun> = Vec::new();
+        let mut skipped = 0;
+        for run in self.rows.iter() {
+            // The part of this run that lies in the range, counted in records of the batch.
+            let start = range.start.max(skipped);
+            let end = range.end.min(skipped + run.len as usize);
+            if start < end {
+                rows.push(RowRun {
+                    split: run.split,
+                    first: run.first + (start - skipped) as u64,
+                    len: (end - start) as u32,
+                });
+            }
+            skipped += run.len as usize;
+        }
+        Self {
+            namespace: Arc::clone(&self.namespace),
+            frame: Bytes::from_owner(buffer),
+            head: self.head,
+            ends: self.ends[range.clone()]
+                .iter()
+                .map(|end| end - shift)
+                .collect(),
+            rows: rows.into(),
+            locators: self.locators[range].into(),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Rejected records on disk, each with its reason, in a form that `load` reads again.
+//!
+//! ```text
+//! {"id":..,"values":[..],"metadata":{..},"namespace":"..","_reject":{"file":..,"row":..,"reason":..,"message":..}}
+//! ```
+//!
+//! `load` ignores `_reject`, so a mended file can be loaded as it is. A row that is not an object
+//! keeps its bytes in `_reject.raw`, or in `_reject.raw_base64` where they are not UTF-8. The file is
+//! made with the first reject: where there is no file, there is no reject.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
+
+use crate::events::{Content, RejectedRow};
+
+/// The dead letters of one attempt of a run.
+#[derive(Debug)]
+pub(crate) struct DeadLetters {
+    path: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+/// Where a row stands, in words of its file's format.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Locator {
+    /// The row's number in the file, from 0.
+    Row(u64),
+    /// The offset of its line in the file, in bytes.
+    Offset(u64),
+}
+
+// === impl DeadLetters ===
+
+impl DeadLetters {
+    /// Dead letters that will stand in that file.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, file: None }
+    }
+
+    /// The file, if there is any dead letter.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.file.is_some().then_some(self.path.as_path())
+    }
+
+    /// Appends a dead letter.
+    pub(crate) fn append(
+        &mut self,
+        file: &str,
+        locator: Locator,
+        row: &RejectedRow,
+    ) -> io::Result<()> {
+        let line = dead_letter(file, locator, row)?;
+        let out = match &mut self.file {
+            Some(out) => out,
+            none => {
+                let created = OpenOptions::new()
+                    .create_new(true)
+                    .write(true)
+                    .mode(0o600)
+                    .open(&self.path)?;
+                none.insert(BufWriter::new(created))
+            }
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")
+    }
+
+    /// Makes all dead letters durable.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if let Some(out) = &mut self.file {
+            out.flush()?;
+            out.get_ref().sync_data()?;
+        }
+        Ok(())
+    }
+}
+
+/// One line: the fields of the record as the text they had, so that no number changes.
+#[derive(Debug, Default, Serialize)]
+struct Line(BTreeMap<String, Box<RawValue>>);
+
+fn dead_letter(file: &str, locator: Locator, row: &RejectedRow) -> serde_json::Result<Line> {
+    let mut reject = Map::new();
+    reject.insert("file".to_owned(), json!(file));
+    match locator {
+        Locator::Row(row) => reject.insert("row".to_owned(), json!(row)),
+        Locator::Offset(offset) => reject.insert("offset".to_owned(), json!(offset)),
+    };
+    reject.insert("reason".to_owned(), json!(row.reject.reason.name()));
+    if !row.reject.field.is_empty() {
+        reject.insert("field".to_owned(), json!(row.reject.field));
+    }
+    reject.insert("message".to_owned(), json!(row.reject.message));
+
+    let mut line = match &row.content {
+        Content::Record(record) => Line(
+            record
+                .iter()
+                .map(|(name, value)| Ok((name.clone(), to_raw_value(value)?)))
+                .collect::<serde_json::Result<_>>()?,
+        ),
+        Content::Raw(raw) => serde_json::from_slice(raw).unwrap_or_else(|_| {
+            match std::str::from_utf8(raw) {
+                Ok(text) => reject.insert("raw".to_owned(), json!(text)),
+                Err(_) => reject.insert(
+                    "raw_base64".to_owned(),
+                    json!(base64::engine::general_purpose::STANDARD.encode(raw)),
+                ),
+            };
+            Line::default()
+        }),
+    };
+    let namespace = to_raw_value(row.namespace.name())?;
+    line.0.insert("namespace".to_owned(), namespace);
+    let reject = to_raw_value(&Value::Object(reject))?;
+    line.0.insert("_reject".to_owned(), reject);
+    Ok(line)
+}
+
+impl<'de> Deserialize<'de> for Line {
+    /// Takes an object whose keys differ; with a key twice, its raw form is the only one that keeps
+    /// both.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Line;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object without a key twice")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Line, A::Error> {
+                let mut line = Line::default();
+                while let Some((name, value)) = fields.next_entry::<String, Box<RawValue>>()? {
+                    if line.0.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a key stands twice"));
+                    }
+                }
+                Ok(line)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::Namespaces;
+    use vecload_record::{Reason, Reject};
+
+    fn rejected(content: Content) -> RejectedRow {
+        RejectedRow {
+            namespace: Namespaces::default().get("ns"),
+            split: 0,
+            row: 3,
+            locator: 3,
+            reject: Reject::new(Reason::AllZero, "values", "all values are zero"),
+            content,
+        }
+    }
+
+    /// Scenario: a record, a line that is no JSON, one that is no UTF-8, and a dead letter rejected again.
+    /// Guarantees: each keeps all it had, with the reason and the place, and one reason only.
+    #[test]
+    fn a_dead_letter_keeps_everything() {
+        let record = json!({"id": "a", "values": [0.0]}).as_object().cloned();
+        let line = dead_letter(
+            "f.parquet",
+            Locator::Row(3),
+            &rejected(Content::Record(record.expect("an object"))),
+        );
+        assert_eq!(
+            serde_json::to_value(line.expect("a line")).expect("JSON"),
+            json!({
+                "id": "a", "values": [0.0], "namespace": "ns",
+                "_reject": {"file": "f.parquet", "row": 3, "reason": "all_zero", "field": "values", "message": "all values are zero"},
+            })
+        );
+        let raw = |bytes: &[u8]| {
+            let row = rejected(Content::Raw(bytes.to_vec()));
+            let line = dead_letter("f.jsonl", Locator::Offset(17), &row).expect("a line");
+            serde_json::to_value(line).expect("JSON")
+        };
+        let twice = raw(b"{\"id\": 1, \"id\": 2}");
+        assert_eq!(twice["_reject"]["raw"], "{\"id\": 1, \"id\": 2}");
+        assert_eq!(raw(b"{\"id\": \"a\"")["_reject"]["raw"], "{\"id\": \"a\"");
+        assert_eq!(raw(b"{\"id\": \"a\"")["_reject"]["offset"], 17);
+        assert_eq!(raw(b"\xff")["_reject"]["raw_base64"], "/w==");
+        let again = raw(b"{\"id\": \"a\", \"_reject\": {\"raw\": \"old\"}}");
+        assert_eq!(again["id"], "a");
+        assert_eq!(again["_reject"]["raw"], Value::Null);
+    }
+
+    /// Scenario: no reject, then one.
+    /// Guarantees: the file is there only with a reject, readable by its owner alone, one line each.
+    #[test]
+    fn the_file_comes_with_the_first_reject() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("rejected-1.jsonl");
+        let mut letters = DeadLetters::new(path.clone());
+        letters.sync().expect("nothing to do");
+        assert!(letters.path().is_none() && !path.try_exists().expect("a look"));
+        let row = rejected(Content::Raw(b"x".to_vec()));
+        letters.append("f", Locator::Row(0), &row).expect("written");
+        letters.append("f", Locator::Row(1), &row).expect("written");
+        letters.sync().expect("synced");
+        let text = std::fs::read_to_string(&path).expect("readable");
+        assert_eq!(text.lines().count(), 2);
+        let mode = std::fs::metadata(&path)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,80 @@
+//! What workers and senders tell the committer (channel ②). Events only move forward.
+
+use std::sync::Arc;
+
+use vecload_record::{Reject, RowRun};
+
+use crate::namespace::Namespace;
+
+/// Something that happened to rows.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Rows were read.
+    Read(ReadRows),
+    /// A request was acknowledged.
+    Loaded(LoadedRows),
+    /// A row will never be loaded.
+    Rejected(Box<RejectedRow>),
+    /// A split was read to its end.
+    SplitRead {
+        /// The split's number.
+        split: u32,
+    },
+    /// A split could not be read to its end. What was not read of it stays unread.
+    Unreadable {
+        /// The split's number.
+        split: u32,
+        /// What happened, for people.
+        message: String,
+    },
+}
+
+/// Rows that were read from one split.
+#[derive(Debug)]
+pub(crate) struct ReadRows {
+    /// The split's number.
+    pub(crate) split: u32,
+    /// How many rows there were for each namespace; each namespace once.
+    pub(crate) namespaces: Vec<(Arc<Namespace>, u64)>,
+    /// What was done to metadata fields: `(field, action, times)`.
+    pub(crate) changes: Vec<(String, &'static str, u64)>,
+}
+
+/// The rows of an acknowledged request.
+#[derive(Debug)]
+pub(crate) struct LoadedRows {
+    /// Where they were loaded.
+    pub(crate) namespace: Arc<Namespace>,
+    /// The rows.
+    pub(crate) rows: Arc<[RowRun]>,
+    /// The size of the request's message in bytes.
+    pub(crate) bytes: u64,
+    /// The log sequence number that the service gave the write.
+    pub(crate) lsn: Option<u64>,
+}
+
+/// A row that will never be loaded.
+#[derive(Debug)]
+pub(crate) struct RejectedRow {
+    /// Where it would have gone.
+    pub(crate) namespace: Arc<Namespace>,
+    /// The split's number.
+    pub(crate) split: u32,
+    /// The row's number in the split.
+    pub(crate) row: u64,
+    /// Where a person finds it in the file.
+    pub(crate) locator: u64,
+    /// Why.
+    pub(crate) reject: Reject,
+    /// The record.
+    pub(crate) content: Content,
+}
+
+/// A rejected record, in the form in which it was at hand.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// As an object in canonical form.
+    Record(serde_json::Map<String, serde_json::Value>),
+    /// As bytes of the input: a line, or what a reader made of a row.
+    Raw(Vec<u8>),
+}

@@ -1,0 +1,318 @@
+//! One namespace's way to the service: its turn, its pacer, its state.
+//!
+//! Batches of a namespace stand in line for a turn; whoever has it waits for the pacer, then for a
+//! place among the requests in flight, then goes. Every attempt goes this way, retries included
+//! (INV-7). A retry goes before fresh batches: those stand in a line of their own, of which only the
+//! first one stands in the common line. Lanes know nothing of each other, so a namespace that is
+//! throttled or refused does not hold up another one; what they share is the limit on requests in
+//! flight and the hard limit on the total rate, and both are taken only when the pacer lets go.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock, Reference};
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+
+use crate::namespace::Namespace;
+use crate::pacer::Pacer;
+use crate::units::ByteRate;
+
+/// One namespace's way to the service.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) namespace: Arc<Namespace>,
+    /// The line of fresh batches.
+    fresh: tokio::sync::Mutex<()>,
+    /// The line of all: its holder is the one who may go next.
+    turn: tokio::sync::Mutex<()>,
+    pacer: Mutex<Pacer>,
+    shared: Arc<Shared>,
+    /// Why nothing more is sent to this namespace.
+    closed: OnceLock<String>,
+}
+
+/// What all lanes of a run share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    in_flight: Arc<Semaphore>,
+    total: Option<TotalRate>,
+}
+
+/// The leave to send one request; its place is free again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _place: OwnedSemaphorePermit,
+}
+
+/// The hard limit on what all namespaces send together.
+#[derive(Debug)]
+struct TotalRate {
+    limiter: RateLimiter<NotKeyed, InMemoryState, PausableClock, NoOpMiddleware<PausableInstant>>,
+    clock: PausableClock,
+    /// governor lets small requests pass a large one for ever; this line does not.
+    line: tokio::sync::Mutex<()>,
+}
+
+/// governor's cells are 1 KiB: with bytes its whole nanoseconds per cell would be off by a quarter.
+const CELL: usize = 1024;
+
+/// tokio's clock for governor, so that tests can pause it.
+#[derive(Debug, Clone)]
+struct PausableClock(Instant);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct PausableInstant(Duration);
+
+// === impl Lane ===
+
+impl Lane {
+    /// A lane with its pacer.
+    pub(crate) fn new(namespace: Arc<Namespace>, pacer: Pacer, shared: Arc<Shared>) -> Self {
+        Self {
+            namespace,
+            fresh: tokio::sync::Mutex::new(()),
+            turn: tokio::sync::Mutex::new(()),
+            pacer: Mutex::new(pacer),
+            shared,
+            closed: OnceLock::new(),
+        }
+    }
+
+    /// Waits until a request of `bytes` may go. It must go at once.
+    pub(crate) async fn admit(&self, bytes: usize, is_fresh: bool) -> Permit {
+        let _in_line = if is_fresh {
+            Some(self.fresh.lock().await)
+        } else {
+            None
+        };
+        let _turn = self.turn.lock().await;
+        loop {
+            let ready = self.pacer().ready_at(Instant::now());
+            if ready > Instant::now() {
+                sleep_until(ready).await;
+                continue;
+            }
+            let place = self.shared.place().await;
+            if let Some(total) = &self.shared.total {
+                total.admit(bytes).await;
+            }
+            // The server may have asked for a pause while this one waited for its place.
+            let now = Instant::now();
+            let mut pacer = self.pacer();
+            if pacer.ready_at(now) <= now {
+                pacer.charge(now, bytes);
+                return Permit { _place: place };
+            }
+        }
+    }
+
+    /// Sends nothing for that long: the server asked for it.
+    pub(crate) fn pause(&self, time: Duration) {
+        self.pacer().pause_until(Instant::now() + time);
+    }
+
+    /// The pacer's rate in bytes per second, if it has one.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        self.pacer().rate()
+    }
+
+    /// Sends nothing more to this namespace. The first reason counts.
+    pub(crate) fn close(&self, reason: String) {
+        let name = self.namespace.name();
+        tracing::error!(namespace = name, error = %reason, "namespace takes no writes");
+        let _ = self.closed.set(reason);
+    }
+
+    /// Why nothing more is sent, if so.
+    pub(crate) fn closed(&self) -> Option<&str> {
+        self.closed.get().map(String::as_str)
+    }
+
+    fn pacer(&self) -> MutexGuard<'_, Pacer> {
+        self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Limits on requests in flight and on bytes per second over all namespaces. `largest` is the
+    /// size of the largest request: what may go at once.
+    pub(crate) fn new(in_flight: usize, total: ByteRate, largest: usize) -> Self {
+        Self {
+            in_flight: Arc::new(Semaphore::new(in_flight)),
+            total: total.0.map(|rate| TotalRate::new(rate, largest)),
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
+    async fn place(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.in_flight)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is open")
+    }
+}
+
+// === impl TotalRate ===
+
+impl TotalRate {
+    fn new(bytes_per_second: f64, largest: usize) -> Self {
+        // Rounded down, at least one cell per second, and room for the largest request at once.
+        let cells = cells((bytes_per_second.floor() as usize).saturating_sub(CELL - 1));
+        let quota = Quota::per_second(cells).allow_burst(self::cells(largest));
+        let clock = PausableClock(Instant::now());
+        Self {
+            limiter: RateLimiter::direct_with_clock(quota, clock.clone()),
+            clock,
+            line: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    async fn admit(&self, bytes: usize) {
+        let _turn = self.line.lock().await;
+        // The burst holds the largest request, so there is always enough capacity.
+        while let Ok(Err(too_early)) = self.limiter.check_n(cells(bytes)) {
+            let wait = too_early.wait_time_from(self.clock.now());
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// The cells that a number of bytes takes; at least one.
+fn cells(bytes: usize) -> NonZeroU32 {
+    let cells = u32::try_from(bytes.div_ceil(CELL)).unwrap_or(u32::MAX);
+    NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN)
+}
+
+// === impl PausableClock ===
+
+impl Clock for PausableClock {
+    type Instant = PausableInstant;
+
+    fn now(&self) -> PausableInstant {
+        PausableInstant(self.0.elapsed())
+    }
+}
+
+impl std::ops::Add<Nanos> for PausableInstant {
+    type Output = Self;
+
+    fn add(self, span: Nanos) -> Self {
+        Self(self.0 + Duration::from(span))
+    }
+}
+
+impl Reference for PausableInstant {
+    fn duration_since(&self, earlier: Self) -> Nanos {
+        self.0.saturating_sub(earlier.0).into()
+    }
+
+    fn saturating_sub(&self, span: Nanos) -> Self {
+        Self(self.0.saturating_sub(span.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::Namespaces;
+
+    fn lane(pacer: Pacer, shared: &Arc<Shared>, name: &str) -> Arc<Lane> {
+        let namespace = Namespaces::default().get(name);
+        Arc::new(Lane::new(namespace, pacer, Arc::clone(shared)))
+    }
+
+    fn unlimited() -> Pacer {
+        Pacer::new(None, None)
+    }
+
+    /// Scenario: a total rate of 1 MiB/s, and four lanes that want far more in requests of any size.
+    /// Guarantees: the total is never exceeded, a large request is not starved by small ones, and the
+    /// rate is used.
+    #[tokio::test(start_paused = true)]
+    async fn the_total_rate_is_hard_and_fair() {
+        let shared = Arc::new(Shared::new(64, ByteRate(Some(1_048_576.0)), 262_144));
+        let start = Instant::now();
+        let sent = Arc::new(Mutex::new([0_usize; 4]));
+        let mut tasks = tokio::task::JoinSet::new();
+        for (number, bytes) in [262_144, 2_000, 2_000, 2_000].into_iter().enumerate() {
+            let lane = lane(unlimited(), &shared, "any");
+            let sent = Arc::clone(&sent);
+            tasks.spawn(async move {
+                while start.elapsed() < Duration::from_secs(10) {
+                    drop(lane.admit(bytes, true).await);
+                    sent.lock().expect("no panic")[number] += bytes;
+                }
+            });
+        }
+        tasks.join_all().await;
+        let sent = *sent.lock().expect("no panic");
+        let total: usize = sent.iter().sum();
+        // The burst is one largest request, and each lane may be under way once more at the end.
+        let allowed = 10 * 1_048_576 + 2 * 262_144 + 3 * 2_000;
+        assert!(
+            total <= allowed,
+            "{total} bytes where {allowed} are allowed"
+        );
+        assert!(
+            total >= 9 * 1_048_576,
+            "{total} bytes: the rate is not used"
+        );
+        assert!(
+            sent[0] > total / 2,
+            "the large requests are starved: {sent:?}"
+        );
+    }
+
+    /// Scenario: three fresh batches and then a retry wait for a paced lane.
+    /// Guarantees: the retry goes before all fresh ones but the one at the head of the line.
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_goes_before_fresh_batches() {
+        let shared = Arc::new(Shared::new(64, ByteRate(None), 1));
+        let lane = lane(Pacer::new(Some(1_000.0), None), &shared, "a");
+        drop(lane.admit(1_000, true).await);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for (name, is_fresh) in [("1", true), ("2", true), ("3", true), ("retry", false)] {
+            let (lane, order) = (Arc::clone(&lane), Arc::clone(&order));
+            tasks.spawn(async move {
+                drop(lane.admit(1_000, is_fresh).await);
+                order.lock().expect("no panic").push(name);
+            });
+            tokio::task::yield_now().await;
+        }
+        tasks.join_all().await;
+        assert_eq!(*order.lock().expect("no panic"), ["1", "retry", "2", "3"]);
+    }
+
+    /// Scenario: a lane is paused for a minute while its next request waits for a place in flight.
+    /// Guarantees: the pause holds, and another lane goes on meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_lane_waits_alone() {
+        let shared = Arc::new(Shared::new(1, ByteRate(None), 1));
+        let (paused, other) = (
+            lane(unlimited(), &shared, "a"),
+            lane(unlimited(), &shared, "b"),
+        );
+        let start = Instant::now();
+        let place = other.admit(1, true).await;
+        let waiting = tokio::spawn({
+            let paused = Arc::clone(&paused);
+            async move { drop(paused.admit(1, true).await) }
+        });
+        tokio::task::yield_now().await;
+        paused.pause(Duration::from_secs(60));
+        drop(place);
+        drop(other.admit(1, true).await);
+        assert!(start.elapsed() < Duration::from_secs(1));
+        waiting.await.expect("no panic");
+        assert!(start.elapsed() >= Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,243 @@
+//! The wiring: the only place that spawns and makes channels.
+//!
+//! ```text
+//!   splits ─▶ workers (CPU threads) ─①─▶ dispatch ─▶ a delivery for each batch ─②─▶ committer (thread)
+//! ```
+//!
+//! Data only moves forward. Upstream go only backpressure (bounded channels, the byte budget) and
+//! one stop. Every stage ends when the one before it has gone; so the end of the input, an error and
+//! a stop all take the same way out, and whatever was acknowledged on the way is booked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use vecload_source::Plan;
+
+use crate::batch::EncodedBatch;
+use crate::batcher::{Batcher, RequestCap};
+use crate::committer::{Committed, Committer};
+use crate::dead_letters::DeadLetters;
+use crate::delivery::{Sending, jitter};
+use crate::lane::{Lane, Shared};
+use crate::ledger::Books;
+use crate::memory::Memory;
+use crate::namespace::{Namespace, Namespaces};
+use crate::pacer::Pacer;
+use crate::settings::MaxRejects;
+use crate::stall::Stall;
+use crate::stop::{ExitCode, Stop, StopReason};
+use crate::target::Target;
+use crate::telemetry::{Metric, NamespaceLabels};
+use crate::traffic::Traffic;
+use crate::units::{ByteRate, RequestRate};
+use crate::worker::Worker;
+
+/// What there is to do.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) default_namespace: String,
+    pub(crate) max_rejects: MaxRejects,
+}
+
+/// How it is to be done; none of it changes the outcome.
+#[derive(Debug, Clone)]
+pub(crate) struct Knobs {
+    pub(crate) memory: usize,
+    pub(crate) workers: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) max_stall: Duration,
+    pub(crate) namespace_rate: ByteRate,
+    pub(crate) namespace_requests: RequestRate,
+    pub(crate) total_rate: ByteRate,
+    pub(crate) seed: u64,
+}
+
+/// What a run needs from outside, and what it can be watched by.
+#[derive(Debug)]
+pub(crate) struct Handles {
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) books: watch::Sender<Books>,
+}
+
+/// What a run leaves behind.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) committed: Committed,
+    /// Why namespaces were closed, by name.
+    pub(crate) closed_namespaces: Vec<(String, String)>,
+    /// The sum of what the pacers allow at the end, in bytes per second, if they limit it.
+    pub(crate) final_rate: Option<f64>,
+}
+
+/// Batches that wait between the workers and the dispatcher: enough that neither waits for a
+/// thread to wake. Their memory is the budget's.
+const SEALED: usize = 16;
+/// Events that wait for the committer.
+const EVENTS: usize = 256;
+
+/// Runs a job to its end.
+pub(crate) async fn run<T: Target>(
+    target: Arc<T>,
+    job: Job,
+    knobs: &Knobs,
+    handles: Handles,
+) -> Finished {
+    let Handles {
+        stop,
+        traffic,
+        dead_letters,
+        books,
+    } = handles;
+    let limits = target.limits();
+    let largest = limits.request_bytes + target.opening_bytes();
+    let memory = Memory::new(knobs.memory, largest);
+    let cap = Arc::new(RequestCap::new(limits.request_bytes));
+    let namespaces = Arc::new(Namespaces::default());
+    let stall = Arc::new(Stall::new(knobs.max_stall));
+
+    let (split_in, splits) = async_channel::unbounded();
+    let (sealed_in, sealed) = async_channel::bounded(SEALED);
+    let (events_in, events) = async_channel::bounded(EVENTS);
+
+    let committer = Committer::new(
+        Arc::clone(&job.plan),
+        Arc::clone(&stop),
+        job.max_rejects,
+        dead_letters,
+        books,
+    );
+    let committer = tokio::task::spawn_blocking(move || committer.run(&events));
+
+    let mut workers = JoinSet::new();
+    for _ in 0..knobs.workers {
+        let worker = Worker {
+            plan: Arc::clone(&job.plan),
+            batcher: Batcher::new(
+                Arc::clone(&target),
+                Arc::clone(&memory),
+                Arc::clone(&cap),
+                Arc::clone(&namespaces),
+                sealed_in.clone(),
+            ),
+            default_namespace: job.default_namespace.clone(),
+            stop: Arc::clone(&stop),
+            splits: splits.clone(),
+            events: events_in.clone(),
+        };
+        workers.spawn_blocking(move || worker.run());
+    }
+    drop(sealed_in);
+    for split in &job.plan.splits {
+        // Unbounded, and the workers hold receivers: it cannot fail before they have ended.
+        let _ = split_in.try_send(split.clone());
+    }
+    drop((split_in, splits));
+
+    let sending = Arc::new(Sending {
+        target,
+        memory: Arc::clone(&memory),
+        cap,
+        stop: Arc::clone(&stop),
+        stall: Arc::clone(&stall),
+        traffic,
+        attempt_timeout: knobs.attempt_timeout,
+        random: jitter(knobs.seed),
+        events: events_in,
+    });
+    let mut watchers = JoinSet::new();
+    watchers.spawn({
+        let stop = Arc::clone(&stop);
+        async move { stall.watch(&stop).await }
+    });
+    watchers.spawn({
+        let stop = Arc::clone(&stop);
+        async move {
+            stop.stopped().await;
+            memory.close();
+        }
+    });
+
+    let lanes = dispatch(&sealed, &sending, knobs, largest).await;
+    drop(sending);
+    report_panics(workers, &stop).await;
+    watchers.shutdown().await;
+    let committed = committer.await.unwrap_or_else(|panic| {
+        // The committer holds the books: without it there is nothing true left to say.
+        std::panic::resume_unwind(panic.into_panic())
+    });
+    Finished {
+        committed,
+        closed_namespaces: lanes
+            .values()
+            .filter_map(|lane| Some((lane.namespace.name().to_owned(), lane.closed()?.to_owned())))
+            .collect(),
+        final_rate: lanes.values().map(|lane| lane.rate()).sum(),
+    }
+}
+
+/// Gives each sealed batch to its namespace's lane, until there are no more and all are settled.
+async fn dispatch<T: Target>(
+    sealed: &async_channel::Receiver<EncodedBatch>,
+    sending: &Arc<Sending<T>>,
+    knobs: &Knobs,
+    largest: usize,
+) -> HashMap<usize, Arc<Lane>> {
+    let shared = Arc::new(Shared::new(knobs.in_flight, knobs.total_rate, largest));
+    let labels = NamespaceLabels::default();
+    let mut lanes: HashMap<usize, Arc<Lane>> = HashMap::new();
+    let mut deliveries = JoinSet::new();
+    loop {
+        tokio::select! {
+            batch = sealed.recv() => {
+                let Ok(batch) = batch else { break };
+                let lane = lanes.entry(batch.namespace.index).or_insert_with(|| {
+                    new_lane(&batch.namespace, knobs, &shared, &labels)
+                });
+                let (lane, sending) = (Arc::clone(lane), Arc::clone(sending));
+                deliveries.spawn(async move { sending.deliver(&lane, batch).await });
+                metrics::gauge!(Metric::QueueBatches.name()).set(sealed.len() as f64);
+            }
+            Some(delivered) = deliveries.join_next() => stop_on_panic(delivered, &sending.stop),
+        }
+    }
+    report_panics(deliveries, &sending.stop).await;
+    lanes
+}
+
+fn new_lane(
+    namespace: &Arc<Namespace>,
+    knobs: &Knobs,
+    shared: &Arc<Shared>,
+    labels: &NamespaceLabels,
+) -> Arc<Lane> {
+    let pacer = Pacer::new(knobs.namespace_rate.0, knobs.namespace_requests.0);
+    if let Some(rate) = pacer.rate() {
+        let label = labels.label(namespace.name());
+        metrics::gauge!(Metric::PacerRate.name(), "namespace" => label).set(rate);
+    }
+    Arc::new(Lane::new(Arc::clone(namespace), pacer, Arc::clone(shared)))
+}
+
+async fn report_panics(mut tasks: JoinSet<()>, stop: &Stop) {
+    while let Some(ended) = tasks.join_next().await {
+        stop_on_panic(ended, stop);
+    }
+}
+
+/// A panic in a stage is a bug: the run stops, and says so.
+fn stop_on_panic(ended: Result<(), tokio::task::JoinError>, stop: &Stop) {
+    if let Err(error) = ended {
+        stop.stop(StopReason::new(
+            "bug",
+            ExitCode::Bug,
+            format!("a stage of the pipeline panicked: {error}; please report this"),
+        ));
+    }
+}

@@ -1,0 +1,399 @@
+//! What a run did, as a document that scripts may depend on (schema version 1).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use vecload_source::Plan;
+
+use crate::ledger::{Books, Ledger};
+use crate::pipeline::Finished;
+use crate::stop::{ExitCode, StopReason};
+use crate::traffic::TrafficCounts;
+
+/// The version of the report's form. Fields may be added within a version.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It goes on, or its process was killed.
+    Running,
+    /// Every record is settled.
+    Complete,
+    /// It ended before every record was settled.
+    Stopped,
+}
+
+/// What a run did. Books balance: read = loaded + superseded + rejected + filtered + remaining, for
+/// the run, each input and each namespace.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The version of vecload.
+    pub vecload_version: &'static str,
+    /// The run's name.
+    pub run_id: String,
+    /// How the run stands.
+    pub status: Status,
+    /// What the command exits with.
+    pub exit_code: ExitCode,
+    /// Why the run stopped early, if it did.
+    pub stop_reason: Option<StopReason>,
+    /// When the run began.
+    pub started_at: Timestamp,
+    /// How long it took, in seconds.
+    pub duration_seconds: f64,
+    /// What it loaded into.
+    pub target: TargetReport,
+    /// The books of each input, in the order of reading.
+    pub inputs: Vec<InputReport>,
+    /// The books of each namespace, by name.
+    pub namespaces: BTreeMap<String, NamespaceReport>,
+    /// Records read.
+    pub records_read: u64,
+    /// Records acknowledged.
+    pub records_loaded: u64,
+    /// Records whose id a later record has.
+    pub records_superseded: u64,
+    /// Records in the dead letters.
+    pub records_rejected: u64,
+    /// Records left out by wish.
+    pub records_filtered: u64,
+    /// Records read and unsettled.
+    pub records_remaining: u64,
+    /// What was not read.
+    pub unread: Unread,
+    /// Rejected records by reason.
+    pub rejected_by_reason: BTreeMap<&'static str, u64>,
+    /// The file of the dead letters, if there are any.
+    pub rejected_file: Option<String>,
+    /// What was done to metadata fields: how often, by field and action.
+    pub metadata_changes: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    /// Requests acknowledged.
+    pub requests_ok: u64,
+    /// Requests refused for their rate.
+    pub requests_throttled: u64,
+    /// Requests sent.
+    pub attempts: u64,
+    /// Requests that were sent again.
+    pub retries: u64,
+    /// Bytes of request messages sent, retries included.
+    pub bytes_sent: u64,
+    /// Acknowledged bytes per second of the whole duration.
+    pub bytes_per_second: f64,
+    /// Acknowledged records per second of the whole duration.
+    pub records_per_second: f64,
+    /// The most memory that the process had, in bytes.
+    pub peak_rss_bytes: u64,
+    /// What INV-6 allows it, in bytes.
+    pub memory_bound_bytes: u64,
+    /// CPU time of the process, in seconds.
+    pub cpu_seconds: f64,
+    /// Latency of acknowledged requests.
+    pub request_latency_ms: Option<Latency>,
+    /// What the pacers allow at the end, if they limit anything.
+    pub final_rate_bytes_per_second: Option<f64>,
+    /// Write units as the service documents them.
+    pub write_units: WriteUnits,
+}
+
+/// What a run loads into.
+#[derive(Debug, Clone, Serialize)]
+pub struct TargetReport {
+    /// The host, or `local:` and the directory.
+    pub name: String,
+    /// The dimension of the index, if it has one.
+    pub dimension: Option<u32>,
+    /// Its metric, if it is known.
+    pub metric: Option<&'static str>,
+}
+
+/// The books of one input.
+#[derive(Debug, Clone, Serialize)]
+pub struct InputReport {
+    /// The input as it was named.
+    pub path: String,
+    /// Its books.
+    #[serde(flatten)]
+    pub books: Books,
+    /// Records read and unsettled.
+    pub remaining: u64,
+}
+
+/// The books of one namespace.
+#[derive(Debug, Clone, Serialize)]
+pub struct NamespaceReport {
+    /// Its books.
+    #[serde(flatten)]
+    pub books: Books,
+    /// Records read and unsettled.
+    pub remaining: u64,
+    /// Acknowledged bytes.
+    pub bytes: u64,
+    /// Acknowledged requests.
+    pub requests: u64,
+    /// The highest log sequence number of its writes, where the service gave any.
+    pub max_lsn: Option<u64>,
+    /// Why nothing more was sent to it, if so.
+    pub closed: Option<String>,
+}
+
+/// What was not read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// Rows, of inputs that state their number.
+    pub rows: u64,
+    /// Bytes, of the others.
+    pub bytes: u64,
+}
+
+/// Percentiles in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Latency {
+    /// The median.
+    pub p50: u64,
+    /// The 90th percentile.
+    pub p90: u64,
+    /// The 99th percentile.
+    pub p99: u64,
+}
+
+/// Write units: all records new, or all of them overwritten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct WriteUnits {
+    /// If no record was there before.
+    pub min: u64,
+    /// If every record replaced one of the same size.
+    pub max: u64,
+}
+
+/// What is known of a run before it begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Header {
+    pub(crate) run_id: String,
+    pub(crate) started_at: Timestamp,
+    pub(crate) target: TargetReport,
+    pub(crate) memory_bound_bytes: u64,
+    pub(crate) exit_zero_on_rejects: bool,
+}
+
+impl Report {
+    /// The report of a run that has just begun.
+    pub(crate) fn running(header: &Header, plan: &Plan) -> Self {
+        Self::of(
+            header,
+            plan,
+            &Ledger::new(plan),
+            TrafficCounts::default(),
+            Duration::ZERO,
+        )
+    }
+
+    /// The report of a run that has ended.
+    pub(crate) fn finished(
+        header: &Header,
+        plan: &Plan,
+        finished: &Finished,
+        traffic: TrafficCounts,
+        took: Duration,
+        stop: Option<&StopReason>,
+    ) -> Self {
+        let ledger = &finished.committed.ledger;
+        let mut report = Self::of(header, plan, ledger, traffic, took);
+        for (name, reason) in &finished.closed_namespaces {
+            if let Some(namespace) = report.namespaces.get_mut(name) {
+                namespace.closed = Some(reason.clone());
+            }
+        }
+        report.final_rate_bytes_per_second = finished.final_rate;
+        report.rejected_file = finished
+            .committed
+            .dead_letters
+            .path()
+            .map(|path| path.display().to_string());
+        report.stop_reason = stop.cloned().or_else(|| ended_short(finished));
+        let settled = report.records_remaining == 0 && report.unread == Unread::default();
+        report.status = if settled && report.stop_reason.is_none() {
+            Status::Complete
+        } else {
+            Status::Stopped
+        };
+        report.exit_code = match &report.stop_reason {
+            Some(reason) => reason.exit_code,
+            None if report.records_rejected > 0 && !header.exit_zero_on_rejects => {
+                ExitCode::SomeRejected
+            }
+            None => ExitCode::Complete,
+        };
+        report
+    }
+
+    fn of(
+        header: &Header,
+        plan: &Plan,
+        ledger: &Ledger,
+        traffic: TrafficCounts,
+        took: Duration,
+    ) -> Self {
+        let total = ledger.total();
+        let (rows, bytes) = ledger.unread(&plan.splits);
+        let usage = usage();
+        let seconds = took.as_secs_f64().max(1e-3);
+        let units: u64 = ledger
+            .namespaces
+            .values()
+            .map(|books| books.write_units)
+            .sum();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            vecload_version: env!("CARGO_PKG_VERSION"),
+            run_id: header.run_id.clone(),
+            status: Status::Running,
+            exit_code: ExitCode::Interrupted,
+            stop_reason: None,
+            started_at: header.started_at,
+            duration_seconds: took.as_secs_f64(),
+            target: header.target.clone(),
+            inputs: plan
+                .inputs
+                .iter()
+                .zip(&ledger.inputs)
+                .map(|(input, books)| InputReport {
+                    path: input.name.clone(),
+                    books: *books,
+                    remaining: books.remaining(),
+                })
+                .collect(),
+            namespaces: ledger
+                .namespaces
+                .values()
+                .map(|books| {
+                    let report = NamespaceReport {
+                        books: books.books,
+                        remaining: books.books.remaining(),
+                        bytes: books.bytes,
+                        requests: books.requests,
+                        max_lsn: books.max_lsn,
+                        closed: None,
+                    };
+                    (books.name.clone(), report)
+                })
+                .collect(),
+            records_read: total.read,
+            records_loaded: total.loaded,
+            records_superseded: total.superseded,
+            records_rejected: total.rejected,
+            records_filtered: total.filtered,
+            records_remaining: total.remaining(),
+            unread: Unread { rows, bytes },
+            rejected_by_reason: ledger
+                .rejected_by_reason
+                .iter()
+                .map(|(reason, count)| (reason.name(), *count))
+                .collect(),
+            rejected_file: None,
+            metadata_changes: ledger.metadata_changes.clone(),
+            requests_ok: traffic.ok,
+            requests_throttled: traffic.throttled,
+            attempts: traffic.attempts,
+            retries: traffic.retries,
+            bytes_sent: traffic.bytes,
+            bytes_per_second: traffic.acknowledged_bytes as f64 / seconds,
+            records_per_second: total.loaded as f64 / seconds,
+            peak_rss_bytes: usage.peak_rss_bytes,
+            memory_bound_bytes: header.memory_bound_bytes,
+            cpu_seconds: usage.cpu_seconds,
+            request_latency_ms: traffic
+                .latency_ms
+                .map(|[p50, p90, p99]| Latency { p50, p90, p99 }),
+            final_rate_bytes_per_second: None,
+            write_units: WriteUnits {
+                min: units,
+                max: units + bytes_as_units(ledger),
+            },
+        }
+    }
+
+    /// The last line that people see: `loaded 5 records, rejected 0, remaining 0 (...) in 1.2s (...)`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let unread = match self.unread {
+            Unread { rows: 0, bytes: 0 } => String::new(),
+            Unread { rows, bytes: 0 } => format!(", unread {rows}"),
+            Unread { rows: 0, bytes } => format!(", unread {bytes} bytes"),
+            Unread { rows, bytes } => format!(", unread {rows} and {bytes} bytes"),
+        };
+        format!(
+            "loaded {} records, rejected {}, remaining {}{unread} (superseded {}) in {:.1}s ({:.1} MB/s, {:.0} records/s)",
+            self.records_loaded,
+            self.records_rejected,
+            self.records_remaining,
+            self.records_superseded,
+            self.duration_seconds,
+            self.bytes_per_second / 1e6,
+            self.records_per_second,
+        )
+    }
+}
+
+/// Why a run that nobody stopped has not loaded everything.
+fn ended_short(finished: &Finished) -> Option<StopReason> {
+    let ledger = &finished.committed.ledger;
+    if let Some(first) = ledger.unreadable.first() {
+        let others = ledger.unreadable.len() - 1;
+        let others = if others == 0 {
+            String::new()
+        } else {
+            format!(" (and {others} more)")
+        };
+        let message = format!("{first}{others}");
+        return Some(StopReason::new("unreadable", ExitCode::Short, message));
+    }
+    let (name, reason) = finished.closed_namespaces.first()?;
+    let message = format!(
+        "{} of {} namespaces take no writes; the first one is {name}: {reason}",
+        finished.closed_namespaces.len(),
+        ledger.namespaces.len(),
+    );
+    Some(StopReason::new("namespace", ExitCode::Service, message))
+}
+
+/// What it costs to overwrite all that was loaded.
+fn bytes_as_units(ledger: &Ledger) -> u64 {
+    ledger
+        .namespaces
+        .values()
+        .map(|books| books.bytes.div_ceil(1000))
+        .sum()
+}
+
+/// What the process has used.
+#[derive(Debug, Clone, Copy)]
+struct Usage {
+    peak_rss_bytes: u64,
+    cpu_seconds: f64,
+}
+
+fn usage() -> Usage {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike as _;
+    getrusage(UsageWho::RUSAGE_SELF).map_or(
+        Usage {
+            peak_rss_bytes: 0,
+            cpu_seconds: 0.0,
+        },
+        |usage| {
+            let cpu = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+            // Linux counts kilobytes, macOS bytes.
+            let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+            Usage {
+                peak_rss_bytes: u64::try_from(usage.max_rss()).unwrap_or(0) * unit,
+                cpu_seconds: cpu as f64 / 1e6,
+            }
+        },
+    )
+}

@@ -1,0 +1,208 @@
+//! Every setting of a load, in one struct, and the layers it comes from.
+//!
+//! A flag wins over the environment, the environment over the file, the file over the default. Each
+//! value remembers its layer, so that an error names the flag, the variable or the file it stands in.
+//! Values of flags and variables are text and are read by the same rules as those of the file.
+
+mod layers;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use layers::{Layers, SettingsError};
+pub(crate) use values::from_text;
+pub use values::{ApiKey, FormatChoice, LogFormat, MaxRejects, NullPolicy, ProgressStyle};
+
+use crate::units::{ByteRate, Bytes, RequestRate, Span};
+
+/// Every setting of a load. `config/reference.toml` has them all, with their reasons.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The index's host; plaintext only where it begins with `http://`.
+    pub host: Option<String>,
+    /// The API key. Never a flag.
+    pub api_key: Option<ApiKey>,
+    /// A file that holds the API key.
+    pub api_key_file: Option<PathBuf>,
+    /// Headers sent with every request, as a JSON object of texts.
+    pub additional_headers: Option<ApiKey>,
+    /// Certificates (PEM) to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The directory of an embedded index to load into instead of a host.
+    pub local: Option<PathBuf>,
+
+    /// Where records go that name no namespace; empty is the default one.
+    pub namespace: String,
+    /// The column that names each record's namespace.
+    pub namespace_column: Option<String>,
+
+    /// The format of the inputs.
+    pub format: FormatChoice,
+    /// The column of the ids.
+    pub id_column: String,
+    /// The column of the dense vectors.
+    pub vector_column: String,
+    /// The column of the sparse vectors.
+    pub sparse_column: String,
+    /// The column of the metadata.
+    pub metadata_column: String,
+    /// Whether an input without any row is a success.
+    #[serde(deserialize_with = "from_text")]
+    pub allow_empty: bool,
+
+    /// What to do with metadata fields that are null.
+    pub on_null: NullPolicy,
+    /// How many records may be rejected before the run stops.
+    pub max_rejects: MaxRejects,
+    /// Whether rejects within the limit leave the exit code at 0.
+    #[serde(deserialize_with = "from_text")]
+    pub exit_zero_on_rejects: bool,
+
+    /// The most bytes of a request.
+    pub request_bytes: Bytes,
+    /// The most records of a request.
+    #[serde(deserialize_with = "from_text")]
+    pub request_records: usize,
+    /// The most bytes per second of one namespace.
+    pub namespace_rate: ByteRate,
+    /// The most requests per second of one namespace.
+    pub namespace_requests: RequestRate,
+    /// The most bytes per second of all namespaces together.
+    pub total_rate: ByteRate,
+    /// The most requests under way.
+    #[serde(deserialize_with = "from_text")]
+    pub in_flight: usize,
+    /// How long one attempt may take.
+    pub attempt_timeout: Span,
+    /// How long nothing may succeed before the run stops.
+    pub max_stall: Span,
+    /// The byte budget of all batches.
+    pub memory: Bytes,
+    /// CPU workers; 0 is one for each core.
+    #[serde(deserialize_with = "from_text")]
+    pub workers: usize,
+    /// The seed of all jitter; 0 is a new one for each run.
+    #[serde(deserialize_with = "from_text")]
+    pub seed: u64,
+
+    /// The directory of this run.
+    pub run_dir: Option<PathBuf>,
+    /// A further place for the report.
+    pub report: Option<PathBuf>,
+
+    /// Whether the final document is printed as JSON on stdout.
+    #[serde(deserialize_with = "from_text")]
+    pub json: bool,
+    /// How progress is shown.
+    pub progress: ProgressStyle,
+    /// The form of log lines.
+    pub log_format: LogFormat,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            host: None,
+            api_key: None,
+            api_key_file: None,
+            additional_headers: None,
+            ca_file: None,
+            local: None,
+            namespace: String::new(),
+            namespace_column: None,
+            format: FormatChoice::Auto,
+            id_column: "id".to_owned(),
+            vector_column: "values".to_owned(),
+            sparse_column: "sparse_values".to_owned(),
+            metadata_column: "metadata".to_owned(),
+            allow_empty: false,
+            on_null: NullPolicy::Drop,
+            // Far above what a sound corpus has, far below what a wrong column makes.
+            max_rejects: MaxRejects::Count(1000),
+            exit_zero_on_rejects: false,
+            // The service's documented limits.
+            request_bytes: Bytes(2_000_000),
+            request_records: 1000,
+            namespace_rate: ByteRate(Some(50e6)),
+            namespace_requests: RequestRate(Some(100.0)),
+            total_rate: ByteRate(None),
+            // More than the memory budget holds of full requests; it bounds small ones.
+            in_flight: 64,
+            // 20 full requests share an uplink of 1.25 MB/s for 32 s; twice that is an outage.
+            attempt_timeout: Span(Duration::from_secs(60)),
+            max_stall: Span(Duration::from_secs(15 * 60)),
+            // 20 full requests: 50 MB/s at 0.4 s a request, and as much again being filled.
+            memory: Bytes(40 << 20),
+            workers: 0,
+            seed: 0,
+            run_dir: None,
+            report: None,
+            json: false,
+            progress: ProgressStyle::Auto,
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+impl Settings {
+    /// Checks what no single value shows.
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+        let wrong = |setting: &str, message: String| Err(SettingsError::new(setting, message));
+        if self.request_bytes.0 > 4_000_000 {
+            // tonic's limit on the service's side is 4 MiB, and the service's own is 2 MB.
+            return wrong(
+                "request_bytes",
+                format!("{} is above 4MB, which no index takes", self.request_bytes),
+            );
+        }
+        if self.request_bytes.0 < 1000 {
+            return wrong(
+                "request_bytes",
+                "a request needs 1000 bytes at least".to_owned(),
+            );
+        }
+        if self.memory.0 < 4 * self.request_bytes.0 {
+            return wrong(
+                "memory",
+                format!(
+                    "{} is too little: four requests of {} must fit; give it {} or more",
+                    self.memory,
+                    self.request_bytes,
+                    Bytes(4 * self.request_bytes.0)
+                ),
+            );
+        }
+        for (setting, value) in [
+            ("request_records", self.request_records),
+            ("in_flight", self.in_flight),
+        ] {
+            if value == 0 {
+                return wrong(setting, "it must be 1 at least".to_owned());
+            }
+        }
+        for (setting, span) in [
+            ("attempt_timeout", self.attempt_timeout),
+            ("max_stall", self.max_stall),
+        ] {
+            if span.0.is_zero() {
+                return wrong(setting, "it must be more than nothing".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of CPU workers.
+    pub(crate) fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            workers => workers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

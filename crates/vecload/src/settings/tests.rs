@@ -1,0 +1,141 @@
+use super::*;
+use std::collections::BTreeSet;
+
+fn environment(variables: &[(&str, &str)]) -> Layers {
+    Layers::default().environment(
+        variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    )
+}
+
+/// Scenario: the same setting in all layers, then with the upper ones taken away.
+/// Guarantees: flag over environment over file over default; our variable over the shared one.
+#[test]
+fn the_upper_layer_wins() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(
+        &file,
+        "namespace = \"file\"\nworkers = 3\nallow_empty = true",
+    )
+    .expect("written");
+    let layers = Layers::default().file(file.path()).expect("readable");
+    assert_eq!(layers.settle().expect("good").namespace, "file");
+    let variables = [
+        ("VECLOAD_NAMESPACE", "own"),
+        ("PINECONE_NAMESPACE", "shared"),
+        ("VECLOAD_WORKERS", ""),
+        ("OTHER", "x"),
+    ];
+    let layers =
+        layers.environment(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let settings = layers.settle().expect("good");
+    assert_eq!((settings.namespace.as_str(), settings.workers), ("own", 3));
+    assert!(settings.allow_empty);
+    let layers = layers.flag("namespace", "flag").flag("workers", "2");
+    let settings = layers.settle().expect("good");
+    assert_eq!((settings.namespace.as_str(), settings.workers), ("flag", 2));
+    assert_eq!(environment(&[]).settle().expect("good").workers, 0);
+}
+
+/// Scenario: a wrong value in each layer, an unknown setting, one that contradicts another.
+/// Guarantees: the error names the place, the value, and what is right.
+#[test]
+fn errors_name_the_place() {
+    let error = |layers: Layers| layers.settle().expect_err("wrong").to_string();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let name = file.path().display().to_string();
+    let from_file = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        error(Layers::default().file(file.path()).expect("readable"))
+    };
+    assert_eq!(
+        error(Layers::default().flag("memory", "much")),
+        "--memory: `much` is no size; write it like 40MiB or 2MB"
+    );
+    assert_eq!(
+        error(environment(&[("VECLOAD_NAMESPACE_RATE", "fast")])),
+        "namespace_rate in the environment variable VECLOAD_NAMESPACE_RATE: `fast` is no rate; write it like 50MB/s, or `none`"
+    );
+    assert_eq!(
+        from_file("on_null = \"keep\""),
+        format!("on_null in {name}: `keep` is none of drop, reject")
+    );
+    assert_eq!(
+        from_file("namespace_rat = \"1MB/s\""),
+        format!(
+            "namespace_rat in {name}: there is no such setting; did you mean `namespace_rate`?"
+        )
+    );
+    assert_eq!(
+        error(Layers::default().flag("in_flight", "0")),
+        "--in-flight: it must be 1 at least"
+    );
+    assert_eq!(
+        error(Layers::default().flag("memory", "1MB")),
+        "--memory: 1MB is too little: four requests of 2MB must fit; give it 8MB or more"
+    );
+    let missing = Layers::default().file(std::path::Path::new("no/such.toml"));
+    assert!(
+        missing
+            .expect_err("not there")
+            .to_string()
+            .contains("no/such.toml")
+    );
+}
+
+/// Scenario: a key from the environment and one from a file.
+/// Guarantees: both are found, and neither is ever shown.
+#[test]
+fn keys_are_found_and_not_shown() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(&file, "canary-in-file\n").expect("written");
+    let path = file.path().display().to_string();
+    for (layers, key) in [
+        (environment(&[("PINECONE_API_KEY", "canary")]), "canary"),
+        (
+            environment(&[("PINECONE_API_KEY_FILE", path.as_str())]),
+            "canary-in-file",
+        ),
+    ] {
+        let settings = layers.settle().expect("good");
+        assert_eq!(settings.api_key.as_ref().map(ApiKey::expose), Some(key));
+        let shown = format!("{settings:?} {layers:?}") + &toml::to_string(&settings).expect("TOML");
+        // The layers hold what was typed, so only the settings may be shown.
+        let settings_shown = format!("{settings:?}") + &toml::to_string(&settings).expect("TOML");
+        assert!(!settings_shown.contains("canary"), "{settings_shown}");
+        assert!(shown.contains("[redacted]"));
+    }
+}
+
+/// Scenario: the reference file is read as a file of settings.
+/// Guarantees: it has every setting, and its values are the defaults.
+#[test]
+fn the_reference_file_is_complete_and_true() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/reference.toml");
+    let text = std::fs::read_to_string(&path).expect("the reference file");
+    let defaults = serde_json::to_value(Settings::default()).expect("JSON");
+    let all: BTreeSet<&str> = defaults
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let mentioned: BTreeSet<&str> = text
+        .lines()
+        .map(|line| line.strip_prefix("# ").unwrap_or(line))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name)
+        .filter(|name| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        })
+        .collect();
+    assert_eq!(mentioned, all);
+    let settings = Layers::default()
+        .file(&path)
+        .expect("readable")
+        .settle()
+        .expect("good");
+    assert_eq!(serde_json::to_value(settings).expect("JSON"), defaults);
+}

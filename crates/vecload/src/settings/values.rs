@@ -1,0 +1,158 @@
+//! The values that settings can have, where they are not plain numbers or texts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A secret. It is never shown: not in debug output, not in `--print-config`.
+#[derive(Clone, Debug)]
+pub struct ApiKey(SecretString);
+
+/// The format of the inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FormatChoice {
+    /// By name, then by content.
+    Auto,
+    /// Parquet.
+    Parquet,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// What to do with metadata fields that are null, which the service does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NullPolicy {
+    /// Leave the field out and count it.
+    Drop,
+    /// Reject the record.
+    Reject,
+}
+
+/// How many records may be rejected before the run stops.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MaxRejects {
+    /// That many.
+    Count(u64),
+    /// That share of the records read, in percent, judged from 10,000 records on.
+    Percent(f64),
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgressStyle {
+    /// A bar on a terminal, lines otherwise.
+    Auto,
+    /// A `key=value` line every few seconds.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+// === impl ApiKey ===
+
+impl ApiKey {
+    /// The secret as secrecy keeps it.
+    pub(crate) fn secret(&self) -> SecretString {
+        self.0.clone()
+    }
+
+    /// The secret itself.
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl From<String> for ApiKey {
+    fn from(key: String) -> Self {
+        Self(key.into())
+    }
+}
+
+impl Serialize for ApiKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("[redacted]")
+    }
+}
+
+impl<'de> Deserialize<'de> for ApiKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+// === impl MaxRejects ===
+
+impl FromStr for MaxRejects {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no limit; write it like 1000 or 0.5%");
+        match text.strip_suffix('%') {
+            None => text.parse().map(Self::Count).map_err(|_| wrong()),
+            Some(percent) => match percent.trim().parse() {
+                Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self::Percent(percent)),
+                _ => Err(wrong()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for MaxRejects {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(out, "{count}"),
+            Self::Percent(percent) => write!(out, "{percent}%"),
+        }
+    }
+}
+
+impl Serialize for MaxRejects {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MaxRejects {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+/// Reads a value from its text, which is what flags and variables have, or from the number or
+/// boolean that a file has.
+pub(crate) fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a text, a number, true or false")]
+    enum Plain {
+        Bool(bool),
+        Whole(u64),
+        Real(f64),
+        Text(String),
+    }
+    let text = match Plain::deserialize(deserializer)? {
+        Plain::Bool(value) => value.to_string(),
+        Plain::Whole(value) => value.to_string(),
+        Plain::Real(value) => value.to_string(),
+        Plain::Text(text) => text,
+    };
+    text.parse().map_err(serde::de::Error::custom)
+}

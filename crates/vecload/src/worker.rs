@@ -1,0 +1,194 @@
+//! read, rules, append, seal: one loop on one CPU thread.
+//!
+//! A worker takes splits until there are none. It never touches the network and waits in three
+//! places only: for room in the byte budget, and at the two channels. Rows are lent by the reader
+//! and are in wire form before the next one is looked at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use vecload_record::{At, RecordRef, Reject};
+use vecload_source::{BadRow, Plan, Records, SourceError, Split};
+
+use crate::batcher::{Batcher, NotTaken, Stopping};
+use crate::canonical::canonical;
+use crate::events::{Content, Event, ReadRows, RejectedRow};
+use crate::namespace::Namespace;
+use crate::stop::Stop;
+use crate::target::Target;
+
+/// One CPU worker.
+#[derive(Debug)]
+pub(crate) struct Worker<T: Target> {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) batcher: Batcher<T>,
+    /// Where records go that name no namespace.
+    pub(crate) default_namespace: String,
+    pub(crate) stop: Arc<Stop>,
+    /// The splits that are still to be read.
+    pub(crate) splits: async_channel::Receiver<Split>,
+    /// What happened to rows (channel ②).
+    pub(crate) events: async_channel::Sender<Event>,
+}
+
+/// What a block of rows adds to the books.
+#[derive(Debug, Default)]
+struct Tally {
+    namespaces: BTreeMap<usize, (Option<Arc<Namespace>>, u64)>,
+    changes: BTreeMap<(String, &'static str), u64>,
+}
+
+// === impl Worker ===
+
+impl<T: Target> Worker<T> {
+    /// Reads splits until there are none or the run is stopping.
+    pub(crate) fn run(mut self) {
+        // Once the channel of splits is empty and closed there is nothing left.
+        while let Ok(split) = self.splits.recv_blocking() {
+            if self.read(&split).is_err() {
+                return;
+            }
+        }
+        // Whether the senders are gone makes no difference to a worker that has nothing left to do.
+        let _ = self.batcher.flush();
+    }
+
+    fn read(&mut self, split: &Split) -> Result<(), Stopping> {
+        let plan = Arc::clone(&self.plan);
+        match self.read_rows(&plan, split) {
+            Ok(true) => self.tell(Event::SplitRead { split: split.id }),
+            Ok(false) => Err(Stopping),
+            Err(error) => self.tell(Event::Unreadable {
+                split: split.id,
+                message: error.to_string(),
+            }),
+        }
+    }
+
+    /// Reads a split; false when the run is stopping.
+    fn read_rows(&mut self, plan: &Plan, split: &Split) -> Result<bool, SourceError> {
+        let mut reader = plan.open(split)?;
+        while let Some(records) = reader.next()? {
+            if self.stop.is_stopping() || self.take(split.id, records).is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, split: u32, records: &mut Records) -> Result<(), Stopping> {
+        let mut tally = Tally::default();
+        let mut outcome = Ok(());
+        for index in 0..records.len() {
+            let row = records.row(index);
+            let taken = match row.content {
+                Ok(record) => self.take_record(split, row.at, &record, &mut tally),
+                Err(bad) => self.take_bad_row(split, row.at, bad, &mut tally),
+            };
+            if taken.is_err() {
+                outcome = taken;
+                break;
+            }
+        }
+        self.tell(Event::Read(tally.into_event(split)))?;
+        outcome
+    }
+
+    fn take_record(
+        &mut self,
+        split: u32,
+        at: At,
+        record: &RecordRef<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), Stopping> {
+        // Lent to the batcher while its other fields change.
+        let default = std::mem::take(&mut self.default_namespace);
+        let name = record.namespace.unwrap_or(&default);
+        let namespace = self.batcher.namespace(name);
+        let taken = self.batcher.push(record, name, split, at);
+        self.default_namespace = default;
+        match taken {
+            // As good as unread: it is counted when the run is continued.
+            Err(NotTaken::Stopping) => return Err(Stopping),
+            Err(NotTaken::Bad(reject)) => {
+                tally.count(&namespace);
+                let content = Content::Record(canonical(record));
+                self.reject(namespace, split, at, reject, content)?;
+            }
+            Ok(()) => {
+                tally.count(&namespace);
+                for (field, action) in self.batcher.changes() {
+                    tally.change(field, action);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_bad_row(
+        &mut self,
+        split: u32,
+        at: At,
+        bad: BadRow<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), Stopping> {
+        let default = std::mem::take(&mut self.default_namespace);
+        let namespace = self.batcher.namespace(&default);
+        self.default_namespace = default;
+        tally.count(&namespace);
+        let content = Content::Raw(bad.raw.into_owned());
+        self.reject(namespace, split, at, bad.reject, content)
+    }
+
+    fn reject(
+        &self,
+        namespace: Arc<Namespace>,
+        split: u32,
+        at: At,
+        reject: Reject,
+        content: Content,
+    ) -> Result<(), Stopping> {
+        self.tell(Event::Rejected(Box::new(RejectedRow {
+            namespace,
+            split,
+            row: at.row,
+            locator: at.locator,
+            reject,
+            content,
+        })))
+    }
+
+    fn tell(&self, event: Event) -> Result<(), Stopping> {
+        self.events.send_blocking(event).map_err(|_| Stopping)
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn count(&mut self, namespace: &Arc<Namespace>) {
+        let entry = self.namespaces.entry(namespace.index).or_default();
+        entry.0.get_or_insert_with(|| Arc::clone(namespace));
+        entry.1 += 1;
+    }
+
+    fn change(&mut self, field: &str, action: &'static str) {
+        *self.changes.entry((field.to_owned(), action)).or_default() += 1;
+    }
+
+    fn into_event(self, split: u32) -> ReadRows {
+        ReadRows {
+            split,
+            namespaces: self
+                .namespaces
+                .into_values()
+                .filter_map(|(namespace, count)| Some((namespace?, count)))
+                .collect(),
+            changes: self
+                .changes
+                .into_iter()
+                .map(|((field, action), times)| (field, action, times))
+                .collect(),
+        }
+    }
+}
