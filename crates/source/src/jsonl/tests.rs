@@ -304,6 +304,27 @@ fn named_columns_and_dead_letters() {
     assert_eq!(one(line).content, Ok(record("b", 2.0, "n")));
 }
 
+/// Scenario: lines of exactly the cap and one byte more, in blocks smaller and larger than that.
+/// Guarantees: the cap itself is taken.
+#[test]
+fn the_cap_of_a_line() {
+    let (_file, input) = file(b"{\"id\":\"a\"}\n{\"id\":\"bb\"}\n{\"id\":\"c\"}");
+    for block in [3, 1000] {
+        let limits = Limits {
+            block,
+            line: 10,
+            kept: 4,
+        };
+        let rows = read(&input, &Columns::default(), 0..input.bytes, limits);
+        let ids = |row: &Owned| row.content.clone().map(|record| record.id);
+        let too_long = (Reason::LineTooLong, String::new(), b"{\"id".to_vec());
+        assert_eq!(
+            rows.iter().map(ids).collect::<Vec<_>>(),
+            [Ok("a".into()), Err(too_long), Ok("c".into())]
+        );
+    }
+}
+
 /// Scenario: a line of 40 MiB between two others.
 /// Guarantees: it is one bad row of 1 KiB, the next line is whole, and no more than the line cap and
 /// a block is ever held.

@@ -484,7 +484,8 @@ fn unsupported_schemas() {
 }
 
 /// Scenario: wide rows and narrow ones, in one row group of 100,000 rows.
-/// Guarantees: a batch holds about 1 MiB of vectors or 1,024 rows, whatever the row group's size.
+/// Guarantees: a batch holds about 1 MiB of vectors or 1,024 rows, whatever the row group's size, and
+/// positions go on from batch to batch.
 #[test]
 fn batches_are_bounded() {
     for (rows, width, most) in [(100_000, 2, 1024), (3000, 1024, 256), (20, 400_000, 1)] {
@@ -502,6 +503,8 @@ fn batches_are_bounded() {
         let mut read = 0;
         while let Some(records) = reader.next().unwrap() {
             assert!(records.len() <= most, "{} rows of {width}", records.len());
+            let at = records.row(0).at;
+            assert_eq!((at.row, at.locator), (read as u64, read as u64));
             read += records.len();
         }
         assert_eq!(read, rows);
