@@ -391,6 +391,21 @@ mod tests {
         }
     }
 
+    /// Scenario: every byte at every place of eighteen, whole words of eight and the rest.
+    /// Guarantees: the plain prefix ends at quotes, backslashes and control characters, and nowhere else.
+    #[test]
+    fn where_a_plain_prefix_ends() {
+        for byte in 0..=u8::MAX {
+            let special = matches!(byte, b'"' | b'\\' | 0..0x20);
+            for at in 0..18 {
+                let mut bytes = [b'a'; 18];
+                bytes[at] = byte;
+                let expected = if special { at } else { bytes.len() };
+                assert_eq!(plain_prefix(&bytes), expected, "{byte} at {at}");
+            }
+        }
+    }
+
     /// Scenario: numbers in every form, and broken ones.
     /// Guarantees: what the grammar allows is read to the nearest float64, the rest is refused.
     #[test]
