@@ -9,6 +9,27 @@
 //! the loader's mistakes. The layers: `serve` (connections) > `door` (what holds for every
 //! request) > `grpc` (messages) > `index` (operations and rules) > `store` (redb). REST and the
 //! control plane belong beside `grpc`, behind the same door.
+//!
+//! ```
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! use vecload_local_index::{LocalIndex, Options};
+//! use vecload_proto::vector_service_client::VectorServiceClient;
+//! use vecload_proto::{UpsertRequest, Vector};
+//!
+//! let index = LocalIndex::open(Options::default())?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let address = format!("http://{}", listener.local_addr()?);
+//! let serving = index.clone();
+//! tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
+//!
+//! let channel = tonic::transport::Endpoint::from_shared(address)?.connect().await?;
+//! let record = Vector { id: "a".into(), values: vec![0.5, 1.0], ..Vector::default() };
+//! let request = UpsertRequest { vectors: vec![record], namespace: "films".into() };
+//! VectorServiceClient::new(channel).upsert(request).await?;
+//! assert_eq!(index.count("films"), 1);
+//! # Ok::<_, Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
 mod audit;
 mod discard;

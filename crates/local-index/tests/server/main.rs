@@ -14,3 +14,4 @@ mod namespaces;
 mod search;
 mod storage;
 mod support;
+mod transport;
