@@ -266,3 +266,6 @@ impl From<Stopping> for NotTaken {
         Self::Stopping
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,12 @@ impl<T: Target> Sending<T> {
     async fn send_until_known(&self, lane: &Lane, batch: &EncodedBatch, is_fresh: bool) -> Fate {
         let mut backoff = Backoff::new();
         let mut attempts = 0;
+        // Failures of the kind that waiting rarely mends.
+        let mut stubborn = 0;
         loop {
+            if lane.closed().is_some() {
+                return Fate::Remains;
+            }
             let is_fresh = is_fresh && attempts == 0;
             let permit = tokio::select! {
                 biased;
@@ -134,8 +139,9 @@ impl<T: Target> Sending<T> {
                 Class::Exhausted | Class::Fatal => return self.give_up(&failure, verdict),
                 Class::Throttled | Class::Transient => {}
             }
+            stubborn += u32::from(verdict.attempts.is_some());
             if failure.pushback == Some(Pushback::DoNotRetry)
-                || verdict.attempts.is_some_and(|most| attempts >= most)
+                || verdict.attempts.is_some_and(|most| stubborn >= most)
             {
                 return self.give_up(&failure, verdict);
             }
@@ -234,7 +240,10 @@ impl<T: Target> Sending<T> {
             row: row.first,
             locator: batch.locators[0],
             reject: Reject::new(reason, "", failure.message),
-            content: Content::Record(self.target.decode(batch.record(0))),
+            content: self
+                .target
+                .decode(batch.record(0))
+                .map_or_else(|| Content::Raw(batch.record(0).to_vec()), Content::Record),
         })))
         .await;
     }
@@ -298,3 +307,6 @@ fn class_name(class: Class) -> &'static str {
         Class::Fatal => "fatal",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,7 +121,7 @@ impl Load {
                 dimension: None,
                 metric: None,
             },
-            memory_bound_bytes: memory_bound(settings, &plan),
+            memory_bound_bytes: memory_bound(settings),
             exit_zero_on_rejects: settings.exit_zero_on_rejects,
         };
         tracing::info!(
@@ -466,10 +466,13 @@ fn create_run_dir(settings: &Settings, run_id: &str) -> Result<RunDir, LoadError
 }
 
 /// What INV-6 allows: the budget, what each worker reads, and a constant.
-fn memory_bound(settings: &Settings, plan: &Plan) -> u64 {
-    const PER_WORKER: u64 = 8_000_000;
+fn memory_bound(settings: &Settings) -> u64 {
+    // Four columns with a page of 1 MiB each, which is what writers make by default, as it stands
+    // in the file and unpacked.
+    const PAGES: u64 = 8 << 20;
+    const PER_WORKER: u64 = 8 << 20;
     const CONSTANT: u64 = 40_000_000;
-    settings.memory.0 + settings.worker_count() as u64 * (2_000_000 + PER_WORKER) + CONSTANT
+    settings.memory.0 + settings.worker_count() as u64 * (PAGES + PER_WORKER) + CONSTANT
 }
 
 /// What the first rows of the inputs show.

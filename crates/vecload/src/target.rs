@@ -83,8 +83,9 @@ pub(crate) trait Target: Send + Sync + 'static {
     /// The id of a record in wire form.
     fn id_of<'a>(&self, record: &'a [u8]) -> Option<&'a str>;
 
-    /// A record in wire form as the object that a dead letter holds.
-    fn decode(&self, record: &[u8]) -> Map<String, Value>;
+    /// A record in wire form as the object that a dead letter holds; none where it cannot be read,
+    /// which for bytes that this target wrote is a bug.
+    fn decode(&self, record: &[u8]) -> Option<Map<String, Value>>;
 }
 
 /// Pinecone's Vectors API over gRPC.
@@ -187,7 +188,10 @@ impl Target for Pinecone {
         vecload_pinecone::record_id(record)
     }
 
-    fn decode(&self, record: &[u8]) -> Map<String, Value> {
-        vecload_pinecone::decode_record(record).unwrap_or_default()
+    fn decode(&self, record: &[u8]) -> Option<Map<String, Value>> {
+        vecload_pinecone::decode_record(record).ok()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod scripted;

@@ -125,7 +125,7 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, String> {
         scaled(text, &TIMES, 1_000)
-            .map(|millis| Self(Duration::from_secs_f64(millis / 1e3)))
+            .map(|millis| Self(Duration::from_micros((millis * 1e3).round() as u64)))
             .ok_or_else(|| format!("`{text}` is no time; write it like 500ms, 30s, 15m or 2h"))
     }
 }

@@ -119,7 +119,7 @@ impl Layers {
     ///
     /// A value that cannot be used, or a setting that does not exist, and where it stands.
     pub fn settle(&self) -> Result<Settings, SettingsError> {
-        let mut settings: Settings = self.0.extract().map_err(|error| self.explain(error))?;
+        let mut settings: Settings = self.0.extract().map_err(|error| self.explain(&error))?;
         if let (None, Some(file)) = (&settings.api_key, &settings.api_key_file) {
             settings.api_key = Some(read_key(file)?);
         }
@@ -129,7 +129,7 @@ impl Layers {
         Ok(settings)
     }
 
-    fn explain(&self, error: figment::Error) -> SettingsError {
+    fn explain(&self, error: &figment::Error) -> SettingsError {
         use figment::error::Kind;
         let path = error.path.join(".");
         let (setting, message) = match &error.kind {
@@ -151,8 +151,7 @@ impl Layers {
         let place = error
             .metadata
             .as_ref()
-            .map(describe)
-            .unwrap_or_else(|| self.place_of(&setting));
+            .map_or_else(|| self.place_of(&setting), describe);
         SettingsError {
             setting,
             place,

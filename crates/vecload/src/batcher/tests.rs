@@ -1,0 +1,310 @@
+use super::*;
+use crate::target::scripted::{Answer, Scripted, read_frame};
+use proptest::prelude::*;
+use std::time::Duration;
+use vecload_pinecone::{FRAME_PREFIX, Limits};
+use vecload_record::{Dense, Metadata, Operation};
+
+/// A row of a test: namespace, and sizes.
+#[derive(Debug, Clone)]
+struct Row {
+    namespace: usize,
+    dimension: usize,
+    metadata: usize,
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let row =
+        (0_usize..6, 1_usize..300, 0_usize..4000).prop_map(|(namespace, dimension, metadata)| {
+            Row {
+                namespace,
+                dimension,
+                metadata,
+            }
+        });
+    prop::collection::vec(row, 1..150)
+}
+
+fn record<'a>(id: &'a str, values: &'a [f32], metadata: &'a str) -> RecordRef<'a> {
+    RecordRef {
+        operation: Operation::Upsert,
+        namespace: None,
+        id,
+        dense: Some(Dense::Floats(values)),
+        sparse: None,
+        metadata: Metadata::Json(metadata),
+    }
+}
+
+fn accepting(limits: Limits) -> Arc<Scripted> {
+    Arc::new(Scripted::new(limits, |_| (Duration::ZERO, Answer::Ok)))
+}
+
+/// A batcher with a budget, and the other end of channel ①.
+fn batcher(
+    target: &Arc<Scripted>,
+    memory: &Arc<Memory>,
+    namespaces: &Arc<Namespaces>,
+) -> (Batcher<Scripted>, async_channel::Receiver<EncodedBatch>) {
+    let (sealed_in, sealed) = async_channel::unbounded();
+    let cap = Arc::new(RequestCap::new(target.limits().request_bytes));
+    let batcher = Batcher::new(
+        Arc::clone(target),
+        Arc::clone(memory),
+        cap,
+        Arc::clone(namespaces),
+        sealed_in,
+    );
+    (batcher, sealed)
+}
+
+/// Pushes one row; the namespace is the text of its number.
+fn push(batcher: &mut Batcher<Scripted>, number: usize, row: &Row) -> Result<(), NotTaken> {
+    let values = vec![0.5; row.dimension];
+    let metadata = format!("{{\"t\":\"{}\"}}", "x".repeat(row.metadata));
+    let (id, name) = (number.to_string(), row.namespace.to_string());
+    batcher.namespace(&name);
+    let at = At {
+        row: number as u64,
+        locator: 10 * number as u64,
+    };
+    batcher.push(&record(&id, &values, &metadata), &name, 7, at)
+}
+
+/// Checks that a batch is within the limits and that frame, rows and locators tell the same.
+fn check(batch: &EncodedBatch, limits: Limits) {
+    let (ids, namespace) = read_frame(&batch.frame);
+    assert_eq!(namespace, &*batch.namespace.wire);
+    assert!(
+        batch.message_bytes() <= limits.request_bytes,
+        "INV-4: bytes"
+    );
+    assert!(
+        (1..=limits.request_records).contains(&ids.len()),
+        "INV-4: records"
+    );
+    assert_eq!(batch.records(), ids.len());
+    for (index, id) in ids.iter().enumerate() {
+        let row: u64 = id.parse().expect("ids are row numbers");
+        assert_eq!(batch.row(index).first, row);
+        assert_eq!(batch.locators[index], 10 * row);
+        assert_eq!(
+            vecload_pinecone::record_id(batch.record(index)),
+            Some(id.as_str())
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Scenario: records of any size over several namespaces, with a budget of a few requests whose
+    /// batches are settled as soon as the worker would wait.
+    /// Guarantees: no row is lost or doubled, each goes to its namespace, in order; the limits and the
+    /// budget hold, and all memory comes back.
+    #[test]
+    fn no_row_is_lost(rows in rows(), max_records in 1_usize..40, budget in 2_usize..8) {
+        let limits = Limits { request_bytes: 20_000, request_records: max_records };
+        let target = accepting(limits);
+        let largest = limits.request_bytes + FRAME_PREFIX;
+        let memory = Memory::new(budget * largest, largest);
+        let namespaces = Arc::new(Namespaces::default());
+        let (mut batcher, sealed) = batcher(&target, &memory, &namespaces);
+        // The senders: they settle each batch at once, on a thread of their own.
+        let sender = std::thread::spawn(move || {
+            let mut batches = Vec::new();
+            while let Ok(batch) = sealed.recv_blocking() {
+                check(&batch, limits);
+                let (ids, namespace) = read_frame(&batch.frame);
+                batches.push((namespace, ids));
+            }
+            batches
+        });
+        for (number, row) in rows.iter().enumerate() {
+            prop_assert!(push(&mut batcher, number, row).is_ok());
+        }
+        prop_assert!(batcher.flush().is_ok());
+        drop(batcher);
+        let batches = sender.join().expect("no panic");
+        for namespace in 0..6 {
+            let expected: Vec<String> = rows
+                .iter()
+                .enumerate()
+                .filter(|(_, row)| row.namespace == namespace)
+                .map(|(number, _)| number.to_string())
+                .collect();
+            let name = namespace.to_string();
+            let found: Vec<String> = batches
+                .iter()
+                .filter(|(wire, _)| *wire == name)
+                .flat_map(|(_, ids)| ids.clone())
+                .collect();
+            prop_assert_eq!(found, expected);
+        }
+        prop_assert_eq!(memory.leased(), 0);
+        prop_assert!(memory.peak() <= budget * largest, "INV-6");
+    }
+
+    /// Scenario: a batch over rows with holes is cut at any place.
+    /// Guarantees: the parts are frames of their own that hold each record once, with its row.
+    #[test]
+    fn a_cut_keeps_every_record(holes in prop::collection::vec(1_u64..4, 2..60), at: prop::sample::Index) {
+        let limits = Limits::default();
+        let target = accepting(limits);
+        let memory = Memory::new(8_000_000, limits.request_bytes + FRAME_PREFIX);
+        let namespaces = Arc::new(Namespaces::default());
+        let (mut batcher, sealed) = batcher(&target, &memory, &namespaces);
+        let mut number = 0;
+        for hole in &holes {
+            number += *hole as usize;
+            let row = Row { namespace: 1, dimension: 3, metadata: 5 };
+            prop_assert!(push(&mut batcher, number, &row).is_ok());
+        }
+        prop_assert!(batcher.flush().is_ok());
+        let whole = sealed.try_recv().expect("one batch");
+        let middle = 1 + at.index(whole.records() - 1);
+        let parts = [
+            whole.cut(&*target, &memory, 0..middle),
+            whole.cut(&*target, &memory, middle..whole.records()),
+        ];
+        for part in &parts {
+            check(part, limits);
+        }
+        let ids = |batch: &EncodedBatch| read_frame(&batch.frame).0;
+        prop_assert_eq!([ids(&parts[0]), ids(&parts[1])].concat(), ids(&whole));
+        // Cutting a part again must give the same as cutting the whole.
+        if middle > 1 {
+            let again = parts[0].cut(&*target, &memory, 1..middle);
+            check(&again, limits);
+            prop_assert_eq!(&again.frame, &whole.cut(&*target, &memory, 1..middle).frame);
+        }
+    }
+}
+
+/// Scenario: two workers share a budget of two requests, each with more namespaces than fit, while
+/// the senders are slower than both.
+/// Guarantees: the sealing rules do not deadlock.
+#[test]
+fn two_workers_in_a_tiny_budget_do_not_deadlock() {
+    let limits = Limits {
+        request_bytes: 20_000,
+        request_records: 1000,
+    };
+    let target = accepting(limits);
+    let largest = limits.request_bytes + FRAME_PREFIX;
+    let memory = Memory::new(2 * largest, largest);
+    let namespaces = Arc::new(Namespaces::default());
+    let (first, first_sealed) = batcher(&target, &memory, &namespaces);
+    let (second, second_sealed) = batcher(&target, &memory, &namespaces);
+    let delivered: usize = std::thread::scope(|scope| {
+        for mut worker in [first, second] {
+            scope.spawn(move || {
+                for number in 0..2000 {
+                    let row = Row {
+                        namespace: number % 40,
+                        dimension: 100,
+                        metadata: 100,
+                    };
+                    push(&mut worker, number, &row).expect("taken");
+                }
+                worker.flush().expect("the senders are there");
+            });
+        }
+        let senders = [first_sealed, second_sealed].map(|sealed| {
+            scope.spawn(move || {
+                let mut records = 0;
+                while let Ok(batch) = sealed.recv_blocking() {
+                    std::thread::yield_now();
+                    records += batch.records();
+                }
+                records
+            })
+        });
+        senders
+            .into_iter()
+            .map(|sender| sender.join().expect("no panic"))
+            .sum()
+    });
+    assert_eq!(delivered, 4000);
+    assert!(memory.peak() <= 2 * largest);
+}
+
+/// Scenario: a record that no request can hold, and one for a namespace with a bad name.
+/// Guarantees: both are refused by name, and the batch before them is not harmed.
+#[test]
+fn what_cannot_be_sent_is_refused() {
+    let limits = Limits {
+        request_bytes: 2_000,
+        request_records: 10,
+    };
+    let target = accepting(limits);
+    let memory = Memory::new(100_000, 2_000 + FRAME_PREFIX);
+    let namespaces = Arc::new(Namespaces::default());
+    let (mut batcher, sealed) = batcher(&target, &memory, &namespaces);
+    let good = Row {
+        namespace: 1,
+        dimension: 10,
+        metadata: 10,
+    };
+    push(&mut batcher, 0, &good).expect("taken");
+    let large = Row {
+        metadata: 3_000,
+        ..good.clone()
+    };
+    let Err(NotTaken::Bad(reject)) = push(&mut batcher, 1, &large) else {
+        panic!("the large record is taken");
+    };
+    assert_eq!(reject.reason, Reason::RecordTooLarge);
+    batcher.namespace("bad\u{0}name");
+    let at = At { row: 2, locator: 0 };
+    let Err(NotTaken::Bad(reject)) =
+        batcher.push(&record("2", &[1.0], "{}"), "bad\u{0}name", 7, at)
+    else {
+        panic!("the namespace is taken");
+    };
+    assert_eq!(reject.reason, Reason::InvalidNamespace);
+    push(&mut batcher, 3, &good).expect("taken");
+    batcher.flush().expect("sent");
+    let batch = sealed.try_recv().expect("one batch");
+    assert_eq!(read_frame(&batch.frame).0, ["0", "3"]);
+    assert!(sealed.try_recv().is_err());
+}
+
+/// Scenario: the cap is lowered while a batch is open.
+/// Guarantees: no later batch is larger than the lowered cap.
+#[test]
+fn a_lowered_cap_holds_from_then_on() {
+    let limits = Limits {
+        request_bytes: 20_000,
+        request_records: 1000,
+    };
+    let target = accepting(limits);
+    let memory = Memory::new(1 << 20, limits.request_bytes + FRAME_PREFIX);
+    let namespaces = Arc::new(Namespaces::default());
+    let (mut batcher, sealed) = batcher(&target, &memory, &namespaces);
+    let row = Row {
+        namespace: 1,
+        dimension: 100,
+        metadata: 100,
+    };
+    for number in 0..100 {
+        push(&mut batcher, number, &row).expect("taken");
+    }
+    batcher.cap.lower_to(5_000);
+    batcher.cap.lower_to(9_000);
+    let before = sealed.len();
+    for number in 100..200 {
+        push(&mut batcher, number, &row).expect("taken");
+    }
+    batcher.flush().expect("sent");
+    let mut sizes = Vec::new();
+    while let Ok(batch) = sealed.try_recv() {
+        sizes.push(batch.message_bytes());
+    }
+    // The one that was open may be larger than the new cap, and it is sealed first.
+    assert!(
+        sizes[before + 1..].iter().all(|size| *size <= 5_000),
+        "{sizes:?}"
+    );
+    assert!(sizes.len() > before + 5);
+}
