@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
+use vecload_local_index::Metric;
+
 use crate::flags;
 
 /// What is to be done.
@@ -31,6 +33,9 @@ pub(crate) struct ServeArguments {
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) port: u16,
     pub(crate) discard: bool,
+    pub(crate) dimension: Option<u32>,
+    pub(crate) metric: Option<Metric>,
+    pub(crate) api_key_file: Option<PathBuf>,
     pub(crate) faults: Option<PathBuf>,
     pub(crate) verbosity: Verbosity,
 }
@@ -135,6 +140,27 @@ fn serve() -> clap::Command {
                     .conflicts_with("data_dir"),
             )
             .arg(
+                Arg::new("dimension")
+                    .long("dimension")
+                    .value_name("N")
+                    .help("The dimension of a new index; without it, the first write decides")
+                    .value_parser(value_parser!(u32).range(1..=20_000)),
+            )
+            .arg(
+                Arg::new("metric")
+                    .long("metric")
+                    .value_name("METRIC")
+                    .help("dotproduct, cosine or euclidean; a new index is dotproduct without it")
+                    .value_parser(|text: &str| text.parse::<Metric>()),
+            )
+            .arg(
+                Arg::new("api_key_file")
+                    .long("api-key-file")
+                    .value_name("FILE")
+                    .help("Take only requests with the key that FILE holds; without it any key will do")
+                    .value_parser(value_parser!(PathBuf)),
+            )
+            .arg(
                 Arg::new("faults")
                     .long("faults")
                     .value_name("FILE")
@@ -180,6 +206,9 @@ fn serve_arguments(matches: &ArgMatches) -> ServeArguments {
         data_dir: matches.get_one::<PathBuf>("data_dir").cloned(),
         port: matches.get_one::<u16>("port").copied().unwrap_or_default(),
         discard: matches.get_flag("discard"),
+        dimension: matches.get_one::<u32>("dimension").copied(),
+        metric: matches.get_one::<Metric>("metric").copied(),
+        api_key_file: matches.get_one::<PathBuf>("api_key_file").cloned(),
         faults: matches.get_one::<PathBuf>("faults").cloned(),
         verbosity: verbosity(matches),
     }

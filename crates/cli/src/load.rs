@@ -155,6 +155,7 @@ impl Embedded {
     async fn start(dir: &Path) -> Result<Self, String> {
         let index = LocalIndex::open(Options {
             data_dir: Some(PathBuf::from(dir)),
+            audit: false,
             ..Options::default()
         })
         .map_err(|error| error.to_string())?;

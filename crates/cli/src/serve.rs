@@ -27,11 +27,25 @@ async fn try_serve(arguments: ServeArguments) -> Result<(), (ExitCode, String)> 
         None => Faults::default(),
         Some(path) => read_faults(path).map_err(|message| (ExitCode::Usage, message))?,
     };
+    let api_key = match &arguments.api_key_file {
+        None => None,
+        Some(path) => Some(
+            read(path)
+                .map_err(|message| (ExitCode::Usage, message))?
+                .trim()
+                .to_owned(),
+        ),
+    };
     let refused = |error: &dyn std::fmt::Display| (ExitCode::Refused, error.to_string());
     let index = LocalIndex::open(Options {
         data_dir: arguments.data_dir,
         discard: arguments.discard,
         faults,
+        api_key,
+        dimension: arguments.dimension,
+        metric: arguments.metric,
+        // Nobody could ask for it from outside the process.
+        audit: false,
         ..Options::default()
     })
     .map_err(|error| refused(&error))?;
@@ -53,7 +67,10 @@ async fn try_serve(arguments: ServeArguments) -> Result<(), (ExitCode, String)> 
 }
 
 fn read_faults(path: &Path) -> Result<Faults, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+    toml::from_str(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
