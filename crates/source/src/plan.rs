@@ -12,7 +12,7 @@ use crate::{
     SourceError,
     discover::{Format, Input},
     jsonl,
-    parquet::ParquetInput,
+    parquet::{HEADERS, ParquetInput},
     reader::SplitReader,
 };
 
@@ -145,10 +145,11 @@ impl Plan {
             columns: settings.columns.clone(),
             opened: Vec::with_capacity(inputs.len()),
         };
+        let mut headers = HEADERS;
         for input in inputs {
             let opened = match input.format {
                 Format::Parquet => {
-                    let opened = ParquetInput::open(&input, settings)?;
+                    let opened = ParquetInput::open(&input, settings, &mut headers)?;
                     for group in opened.row_groups() {
                         plan.push(group.part, group.bytes, Some(group.rows));
                     }
@@ -196,6 +197,19 @@ impl Plan {
         self.splits
             .iter()
             .fold(0, |sum, split| sum.saturating_add(split.bytes))
+    }
+
+    /// The most bytes that one worker holds of pages, as they stand in the files and unpacked: of each
+    /// column read the largest page, and of all inputs the one where these are largest. Of row groups
+    /// whose page headers are too many to be read, the whole column counts.
+    #[must_use]
+    pub fn page_bytes(&self) -> u64 {
+        let pages = self.opened.iter().map(|opened| match opened {
+            Opened::Parquet(opened) => opened.page_bytes(),
+            // Lines have no pages; what is held of them is within what every worker may hold.
+            Opened::Jsonl => 0,
+        });
+        pages.max().unwrap_or(0)
     }
 
     /// Opens a split of this plan for reading.

@@ -13,6 +13,7 @@
 
 mod batch;
 mod columns;
+mod pages;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -40,7 +41,7 @@ use parquet::{
     },
 };
 
-pub(crate) use self::batch::Batch;
+pub(crate) use self::{batch::Batch, pages::HEADERS};
 use self::{columns::Decoded, schema::Roles};
 use crate::{
     Input, Part, Place, PlanSettings, Records, SourceError, SourceErrorKind, reader::Block,
@@ -65,6 +66,8 @@ pub(crate) struct ParquetInput {
     metadata: ArrowReaderMetadata,
     roles: Roles,
     groups: Vec<Group>,
+    /// What the pages of the columns read take, of one row group at a time.
+    page_bytes: u64,
 }
 
 /// A row group, for the plan.
@@ -102,8 +105,12 @@ struct Chunks {
 // === impl ParquetInput ===
 
 impl ParquetInput {
-    /// Reads the footer and finds the columns.
-    pub(crate) fn open(input: &Input, settings: &PlanSettings) -> Result<Self, SourceError> {
+    /// Reads the footer and finds the columns. Takes from `headers` the page headers that it reads.
+    pub(crate) fn open(
+        input: &Input,
+        settings: &PlanSettings,
+        headers: &mut u32,
+    ) -> Result<Self, SourceError> {
         let chunks = Chunks::open(input)?;
         chunks.expect_parquet(input)?;
         let fail = |error| error_of(&input.name, error);
@@ -129,11 +136,18 @@ impl ParquetInput {
         .map_err(fail)?;
         roles.expect_supported(input, metadata.schema())?;
         let groups = groups(input, settings, &metadata, &roles)?;
+        let page_bytes = page_bytes(&chunks.file, &metadata, &roles, headers);
         Ok(Self {
             metadata,
             roles,
             groups,
+            page_bytes,
         })
+    }
+
+    /// The most that the pages of the columns read take while a row group is read.
+    pub(crate) fn page_bytes(&self) -> u64 {
+        self.page_bytes
     }
 
     /// The row groups that have rows.
@@ -223,6 +237,26 @@ fn groups(
         )));
     }
     Ok(groups)
+}
+
+/// Of each column read the largest pages of any row group, together.
+fn page_bytes(
+    file: &File,
+    metadata: &ArrowReaderMetadata,
+    roles: &Roles,
+    headers: &mut u32,
+) -> u64 {
+    let mut largest = Vec::new();
+    for group in metadata.metadata().row_groups() {
+        for (place, (_, column)) in roles.chunks(group).enumerate() {
+            let held = pages::held(file, column, headers);
+            match largest.get_mut(place) {
+                Some(most) => *most = held.max(*most),
+                None => largest.push(held),
+            }
+        }
+    }
+    largest.into_iter().fold(0, u64::saturating_add)
 }
 
 /// How many rows to decode at a time. What the footer states is only a hint for it.

@@ -510,3 +510,37 @@ fn batches_are_bounded() {
         assert_eq!(read, rows);
     }
 }
+
+/// Scenario: two row groups of several pages, plain and compressed; then the same with no headers left.
+/// Guarantees: what is held is the largest pages, far less than a row group; without headers it is
+/// bounded by the columns as the footer states them.
+#[test]
+fn pages_are_bounded() {
+    let row: Vec<Option<f32>> = (0..64).map(|at| Some(at as f32 / 3.0)).collect();
+    let rows = 4000;
+    let names: Vec<String> = (0..rows).map(|row| format!("name {row}")).collect();
+    let names: ArrayRef = Arc::new(StringArray::from(names));
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(3000))
+        .set_data_page_row_count_limit(100)
+        .set_write_batch_size(50)
+        .set_dictionary_enabled(false)
+        .build();
+    let bytes = write(
+        vec![
+            ("id", names),
+            ("values", lists((0..rows).map(|_| Some(&row[..])))),
+            ("unread", vectors(rows)),
+        ],
+        properties,
+    );
+    let (_file, input) = input(&bytes);
+    let plan = Plan::new(vec![input.clone()], &settings()).unwrap();
+    // 100 rows of 64 values, stored and unpacked.
+    let vectors = 2 * 100 * 64 * 4;
+    let found = plan.page_bytes();
+    assert!((vectors..vectors + vectors / 4).contains(&found), "{found}");
+    let stated = ParquetInput::open(&input, &settings(), &mut 0).unwrap();
+    assert!(stated.page_bytes() > 20 * vectors);
+    assert!(stated.page_bytes() < 3 * input.bytes);
+}
