@@ -26,7 +26,7 @@ def loaded(corpus_dir: Path) -> Loaded:
     """The example corpus, loaded as the README does it."""
     return load(
         EXAMPLES / "stdlib.parquet",
-        local=str(corpus_dir / "index"),
+        local=corpus_dir / "index",
         run_dir=corpus_dir / "run",
     )
 

@@ -49,14 +49,17 @@ class Loaded:
         return self.stderr.strip().splitlines()[-1]
 
 
-def load(*inputs: Path, run_dir: Path, **flags: str) -> Loaded:
-    """Runs `vecload load`; a keyword such as `local="DIR"` is the flag `--local DIR`."""
-    command = [str(binary()), "load", *map(str, inputs), "--run-dir", str(run_dir)]
-    for name, value in flags.items():
-        command += [f"--{name.replace('_', '-')}", value]
+def as_flags(flags: dict[str, object]) -> list[str]:
+    """A keyword such as `local="DIR"` is the flag `--local DIR`."""
+    pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in flags.items()]
+    return [word for pair in pairs for word in pair]
+
+
+def load(*inputs: Path, run_dir: Path, api_key: str = "local", **flags: object) -> Loaded:
+    """Runs `vecload load` with these flags."""
     done = subprocess.run(
-        command,
-        env=environment() | {"PINECONE_API_KEY": "local"},
+        [str(binary()), "load", *map(str, inputs), *as_flags({"run_dir": run_dir, **flags})],
+        env=environment() | {"PINECONE_API_KEY": api_key},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -69,9 +72,9 @@ def load(*inputs: Path, run_dir: Path, **flags: str) -> Loaded:
 class Server:
     """`vecload serve` on a directory, ready when it is constructed, and a client of the SDK to it."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, **flags: object) -> None:
         self._process = subprocess.Popen(
-            [str(binary()), "serve", "--data-dir", str(data_dir), "--port", "0"],
+            [str(binary()), "serve", *as_flags({"data_dir": data_dir, "port": 0, **flags})],
             env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -80,10 +83,16 @@ class Server:
         ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE_SECONDS)
         line = self._process.stdout.readline() if ready else b""
         if not line:
-            self.kill()
-            raise RuntimeError(f"vecload serve ended or hung before it was ready: {self._process.returncode}")
+            if not ready:
+                self._process.kill()
+            self._process.stdout.close()
+            exit_code = self._process.wait(PATIENCE_SECONDS)
+            raise RuntimeError(f"vecload serve ended or hung before it was ready: exit {exit_code}")
         self.host: str = json.loads(line)["host"]
-        self.index = GrpcIndex(host=self.host, api_key="local", grpc_scheme="http")
+        self.index = self.client("local")
+
+    def client(self, api_key: str) -> GrpcIndex:
+        return GrpcIndex(host=self.host, api_key=api_key, grpc_scheme="http")
 
     def stop(self) -> None:
         """Ends it as an operator does; it must end well."""
