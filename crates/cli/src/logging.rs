@@ -1,5 +1,7 @@
 //! Log lines on stderr, for people or as JSON.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use vecload::LogFormat;
 
@@ -18,7 +20,8 @@ pub(crate) fn start(format: LogFormat, Verbosity(verbosity): Verbosity) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // Fails only where the program has logging already; then that one is as good.
     let _ = match format {
         LogFormat::Text => builder.try_init(),
