@@ -114,14 +114,24 @@ const GROUPS: [(&str, &[Flag]); 7] = [
         "Flow",
         &[
             flag(
+                "pacing",
+                "LAW",
+                "adaptive finds the rate, fixed keeps it [default: adaptive]",
+            ),
+            flag(
+                "replicas",
+                "N",
+                "The processes that load into the namespaces together [default: 1]",
+            ),
+            flag(
                 "namespace_rate",
                 "RATE",
-                "The most bytes per second of a namespace, or none [default: 50MB/s]",
+                "A hard limit on the bytes per second of a namespace, or none",
             ),
             flag(
                 "namespace_requests",
                 "RATE",
-                "The most requests per second of a namespace, or none [default: 100/s]",
+                "A hard limit on the requests per second of a namespace, or none",
             ),
             flag(
                 "total_rate",
@@ -239,6 +249,8 @@ mod tests {
             "api_key_file",
             "ca_file",
             "namespace_column",
+            "namespace_rate",
+            "namespace_requests",
             "run_dir",
             "report",
         ]);

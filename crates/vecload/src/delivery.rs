@@ -31,6 +31,7 @@ use crate::batcher::RequestCap;
 use crate::events::{Content, Event, LoadedRows, RejectedRow};
 use crate::lane::Lane;
 use crate::memory::Memory;
+use crate::pacer::Outcome;
 use crate::stall::Stall;
 use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Target;
@@ -46,7 +47,6 @@ pub(crate) struct Sending<T> {
     pub(crate) stop: Arc<Stop>,
     pub(crate) stall: Arc<Stall>,
     pub(crate) traffic: Arc<Traffic>,
-    pub(crate) attempt_timeout: Duration,
     /// The source of all jitter.
     pub(crate) random: Mutex<StdRng>,
     /// Where settled rows go (channel ②).
@@ -108,27 +108,30 @@ impl<T: Target> Sending<T> {
         // Failures of the kind that waiting rarely mends.
         let mut stubborn = 0;
         loop {
-            if lane.closed().is_some() {
-                return Fate::Remains;
-            }
             let is_fresh = is_fresh && attempts == 0;
             let permit = tokio::select! {
                 biased;
                 () = self.stop.stopped() => return Fate::Remains,
                 permit = lane.admit(batch.message_bytes(), is_fresh) => permit,
             };
-            // The namespace may have been closed while this batch stood in line.
-            if lane.closed().is_some() {
+            let Some(permit) = permit else {
                 return Fate::Remains;
-            }
+            };
             attempts += 1;
-            let answer = self.attempt(batch).await;
-            drop(permit);
-            let failure = match answer {
-                Ok(ack) => return Fate::Acknowledged(ack),
+            let failure = match self.attempt(batch, permit.patience()).await {
+                Ok(ack) => {
+                    permit.answered(Outcome::Acknowledged);
+                    return Fate::Acknowledged(ack);
+                }
                 Err(failure) => failure,
             };
             let verdict = self.target.classify(&failure);
+            match verdict.class {
+                _ if failure.origin == Origin::Timeout => permit.timed_out(),
+                Class::Throttled => permit.answered(Outcome::Throttled),
+                Class::Transient => permit.answered(Outcome::Failed),
+                _ => permit.answered(Outcome::Answered),
+            }
             match verdict.class {
                 Class::TooLarge => return Fate::TooLarge(failure),
                 Class::Refused => return Fate::Refused(failure),
@@ -169,14 +172,15 @@ impl<T: Target> Sending<T> {
     }
 
     /// Sends a batch once and books the answer. A count that differs is an unknown outcome.
-    async fn attempt(&self, batch: &EncodedBatch) -> Result<UpsertAck, Failure> {
+    async fn attempt(
+        &self,
+        batch: &EncodedBatch,
+        patience: Duration,
+    ) -> Result<UpsertAck, Failure> {
         let bytes = batch.message_bytes();
         let started = Instant::now();
         gauge!(Metric::InFlight.name()).increment(1);
-        let answer = self
-            .target
-            .send(batch.frame.clone(), self.attempt_timeout)
-            .await;
+        let answer = self.target.send(batch.frame.clone(), patience).await;
         gauge!(Metric::InFlight.name()).decrement(1);
         let took = started.elapsed();
         let answer = answer.and_then(|ack| {

@@ -5,7 +5,10 @@
 //! (INV-7). A retry goes before fresh batches: those stand in a line of their own, of which only the
 //! first one stands in the common line. Lanes know nothing of each other, so a namespace that is
 //! throttled or refused does not hold up another one; what they share is the limit on requests in
-//! flight and the hard limit on the total rate, and both are taken only when the pacer lets go.
+//! flight, the uplink and the hard limit on the total rate, and all are taken only when the pacer lets
+//! go. What becomes of an attempt goes back to the pacer and the uplink through its permit.
+
+mod link;
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,12 +19,13 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::namespace::Namespace;
-use crate::pacer::Pacer;
+use crate::pacer::{LOOK, Outcome, Pacer, Turn};
 use crate::units::ByteRate;
+pub(crate) use link::{Link, Passage, Passed};
 
 /// One namespace's way to the service.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(crate) struct Lane {
     /// The line of all: its holder is the one who may go next.
     turn: tokio::sync::Mutex<()>,
     pacer: Mutex<Pacer>,
+    /// A request of this lane is back.
+    freed: Notify,
     shared: Arc<Shared>,
     /// Why nothing more is sent to this namespace.
     closed: OnceLock<String>,
@@ -41,12 +47,29 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 pub(crate) struct Shared {
     in_flight: Arc<Semaphore>,
+    link: Mutex<Link>,
+    /// The line of those that wait for room in the link.
+    link_line: tokio::sync::Mutex<()>,
+    link_freed: Notify,
     total: Option<TotalRate>,
 }
 
-/// The leave to send one request; its place is free again when it is dropped.
+/// The leave to send one request. Its place is free again when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub(crate) struct Permit<'a> {
+    lane: &'a Lane,
+    sent: Instant,
+    bytes: usize,
+    outcome: Option<Outcome>,
+    place: Place<'a>,
+}
+
+/// A place among the requests in flight, and in the link.
+#[derive(Debug)]
+struct Place<'a> {
+    shared: &'a Shared,
+    passage: Passage,
+    passed: Passed,
     _place: OwnedSemaphorePermit,
 }
 
@@ -79,37 +102,64 @@ impl Lane {
             fresh: tokio::sync::Mutex::new(()),
             turn: tokio::sync::Mutex::new(()),
             pacer: Mutex::new(pacer),
+            freed: Notify::new(),
             shared,
             closed: OnceLock::new(),
         }
     }
 
-    /// Waits until a request of `bytes` may go. It must go at once.
-    pub(crate) async fn admit(&self, bytes: usize, is_fresh: bool) -> Permit {
+    /// Waits until a request of `bytes` may go. It must go at once. `None`: the lane is closed.
+    pub(crate) async fn admit(&self, bytes: usize, is_fresh: bool) -> Option<Permit<'_>> {
         let _in_line = if is_fresh {
             Some(self.fresh.lock().await)
         } else {
             None
         };
         let _turn = self.turn.lock().await;
-        loop {
-            let ready = self.pacer().ready_at(Instant::now());
-            if ready > Instant::now() {
-                sleep_until(ready).await;
-                continue;
-            }
-            let place = self.shared.place().await;
-            if let Some(total) = &self.shared.total {
-                total.admit(bytes).await;
-            }
-            // The server may have asked for a pause while this one waited for its place.
+        while self.closed().is_none() {
             let now = Instant::now();
-            let mut pacer = self.pacer();
-            if pacer.ready_at(now) <= now {
-                pacer.charge(now, bytes);
-                return Permit { _place: place };
+            let turn = self.pacer().turn(now);
+            match turn {
+                Turn::At(ready) => sleep_until(ready.min(now + LOOK)).await,
+                Turn::Full => {
+                    // Either one is back, or it is time to let the pacer look around.
+                    let _ = timeout(LOOK, self.freed.notified()).await;
+                }
+                Turn::Now => {
+                    let place = self.shared.place(bytes).await;
+                    if let Some(permit) = self.leave_with(place, bytes, now) {
+                        return Some(permit);
+                    }
+                }
             }
         }
+        None
+    }
+
+    /// Sends a request with a place that it waited for since `ready`, unless something has come up
+    /// meanwhile: the server may have asked for a pause.
+    fn leave_with<'a>(
+        &'a self,
+        place: Place<'a>,
+        bytes: usize,
+        ready: Instant,
+    ) -> Option<Permit<'a>> {
+        let now = Instant::now();
+        let mut pacer = self.pacer();
+        if now > ready {
+            pacer.held_up(now);
+        }
+        if pacer.turn(now) != Turn::Now {
+            return None;
+        }
+        pacer.charge(now, bytes);
+        Some(Permit {
+            lane: self,
+            sent: now,
+            bytes,
+            outcome: None,
+            place,
+        })
     }
 
     /// Sends nothing for that long: the server asked for it.
@@ -144,19 +194,101 @@ impl Lane {
 impl Shared {
     /// Limits on requests in flight and on bytes per second over all namespaces. `largest` is the
     /// size of the largest request: what may go at once.
-    pub(crate) fn new(in_flight: usize, total: ByteRate, largest: usize) -> Self {
+    /// An attempt is to take `attempt` where the link is no bottleneck.
+    pub(crate) fn new(
+        in_flight: usize,
+        total: ByteRate,
+        largest: usize,
+        attempt: Duration,
+    ) -> Self {
         Self {
             in_flight: Arc::new(Semaphore::new(in_flight)),
+            link: Mutex::new(Link::new(attempt, largest)),
+            link_line: tokio::sync::Mutex::new(()),
+            link_freed: Notify::new(),
             total: total.0.map(|rate| TotalRate::new(rate, largest)),
         }
     }
 
     #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
-    async fn place(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.in_flight)
+    async fn place(&self, bytes: usize) -> Place<'_> {
+        let place = Arc::clone(&self.in_flight)
             .acquire_owned()
             .await
-            .expect("the semaphore is open")
+            .expect("the semaphore is open");
+        if let Some(total) = &self.total {
+            total.admit(bytes).await;
+        }
+        let _turn = self.link_line.lock().await;
+        loop {
+            {
+                let mut link = self.link();
+                if link.has_room(bytes) {
+                    return Place {
+                        shared: self,
+                        passage: link.enter(Instant::now(), bytes),
+                        passed: Passed::Unknown,
+                        _place: place,
+                    };
+                }
+            }
+            // Only the head of the line waits here, so one that is told is enough.
+            self.link_freed.notified().await;
+        }
+    }
+
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Permit ===
+
+impl Permit<'_> {
+    /// How long the attempt may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.place.shared.link().patience()
+    }
+
+    /// Takes note of what became of the attempt, and gives its place back.
+    pub(crate) fn answered(mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+        if outcome != Outcome::Failed {
+            self.place.passed = Passed::Through;
+        }
+    }
+
+    /// The attempt's time was up. Gives its place back.
+    pub(crate) fn timed_out(mut self) {
+        self.outcome = Some(Outcome::Failed);
+        self.place.passed = Passed::TimedOut;
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let probing = {
+            let mut pacer = self.lane.pacer();
+            let before = pacer.is_probing();
+            pacer.answered(Instant::now(), self.sent, self.bytes, self.outcome);
+            (before, pacer.is_probing())
+        };
+        let namespace = self.lane.namespace.name();
+        match probing {
+            (false, true) => tracing::warn!(namespace, "no answers, only probes are sent"),
+            (true, false) => tracing::info!(namespace, "the service answers again"),
+            _ => {}
+        }
+        self.lane.freed.notify_one();
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.shared
+            .link()
+            .leave(Instant::now(), &self.passage, self.passed);
+        self.shared.link_freed.notify_one();
     }
 }
 
@@ -223,14 +355,27 @@ impl Reference for PausableInstant {
 mod tests {
     use super::*;
     use crate::namespace::Namespaces;
+    use crate::pacer::Rates;
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    const ATTEMPT: Duration = Duration::from_secs(60);
 
     fn lane(pacer: Pacer, shared: &Arc<Shared>, name: &str) -> Arc<Lane> {
         let namespace = Namespaces::default().get(name);
         Arc::new(Lane::new(namespace, pacer, Arc::clone(shared)))
     }
 
+    fn limited(bytes: Option<f64>) -> Pacer {
+        let rates = Rates {
+            bytes: Some(ByteRate(bytes)),
+            ..Rates::NONE
+        };
+        Pacer::new(&rates, Instant::now(), StdRng::seed_from_u64(1))
+    }
+
     fn unlimited() -> Pacer {
-        Pacer::new(None, None)
+        limited(None)
     }
 
     /// Scenario: a total rate of 1 MiB/s, and four lanes that want far more in requests of any size.
@@ -238,7 +383,12 @@ mod tests {
     /// rate is used.
     #[tokio::test(start_paused = true)]
     async fn the_total_rate_is_hard_and_fair() {
-        let shared = Arc::new(Shared::new(64, ByteRate(Some(1_048_576.0)), 262_144));
+        let shared = Arc::new(Shared::new(
+            64,
+            ByteRate(Some(1_048_576.0)),
+            262_144,
+            ATTEMPT,
+        ));
         let start = Instant::now();
         let sent = Arc::new(Mutex::new([0_usize; 4]));
         let mut tasks = tokio::task::JoinSet::new();
@@ -275,8 +425,8 @@ mod tests {
     /// Guarantees: the retry goes before all fresh ones but the one at the head of the line.
     #[tokio::test(start_paused = true)]
     async fn a_retry_goes_before_fresh_batches() {
-        let shared = Arc::new(Shared::new(64, ByteRate(None), 1));
-        let lane = lane(Pacer::new(Some(1_000.0), None), &shared, "a");
+        let shared = Arc::new(Shared::new(64, ByteRate(None), 1, ATTEMPT));
+        let lane = lane(limited(Some(1_000.0)), &shared, "a");
         drop(lane.admit(1_000, true).await);
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = tokio::task::JoinSet::new();
@@ -296,7 +446,7 @@ mod tests {
     /// Guarantees: the pause holds, and another lane goes on meanwhile.
     #[tokio::test(start_paused = true)]
     async fn a_paused_lane_waits_alone() {
-        let shared = Arc::new(Shared::new(1, ByteRate(None), 1));
+        let shared = Arc::new(Shared::new(1, ByteRate(None), 1, ATTEMPT));
         let (paused, other) = (
             lane(unlimited(), &shared, "a"),
             lane(unlimited(), &shared, "b"),

@@ -64,8 +64,8 @@ pub use report::{
     WriteUnits,
 };
 pub use settings::{
-    ApiKey, FormatChoice, Layers, LogFormat, MaxRejects, NullPolicy, ProgressStyle, Settings,
-    SettingsError,
+    ApiKey, FormatChoice, Layers, LogFormat, MaxRejects, NullPolicy, Pacing, ProgressStyle,
+    Settings, SettingsError,
 };
 pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;

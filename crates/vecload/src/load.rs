@@ -18,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::service_stop;
 use crate::ledger::Books;
+use crate::pacer::Rates;
 use crate::pipeline::{self, Handles, Job, Knobs};
 use crate::report::{Header, Report, TargetReport};
 use crate::run_dir::{RUNS, RunDir, new_run_id, replace};
@@ -445,8 +446,12 @@ fn knobs(settings: &Settings, random: &mut StdRng) -> Knobs {
         in_flight: settings.in_flight,
         attempt_timeout: settings.attempt_timeout.0,
         max_stall: settings.max_stall.0,
-        namespace_rate: settings.namespace_rate,
-        namespace_requests: settings.namespace_requests,
+        rates: Rates {
+            pacing: settings.pacing,
+            bytes: settings.namespace_rate,
+            requests: settings.namespace_requests,
+            replicas: settings.replicas,
+        },
         total_rate: settings.total_rate,
         seed: rand::RngExt::random(random),
     }

@@ -1,152 +1,241 @@
 //! When a namespace may send its next request.
 //!
-//! A pacer is a pure state machine in bytes per second: it is told the time and answers with the
-//! time. There is no burst beyond 10 ms of credit, since a burst is what a one-second quota
-//! punishes. The request limit is the same currency: a small request costs what the share of one
-//! request costs. Here it runs at the ceilings that are given; the adaptive law takes its place
-//! behind the same three methods.
+//! A pacer is a pure state machine: it is told the time and what became of requests, and answers with
+//! a decision. Without a burst beyond 10 ms of credit, since a burst is what a one-second quota
+//! punishes. Every attempt pays it (INV-7).
+//!
+//! Two things space requests out. *Limits* hold always: what the user sets, and with `Pacing::Fixed`
+//! the documented ceilings too, each divided by the replicas that share the namespace. The *law* (only
+//! with `Pacing::Adaptive`) finds the rate that the service allows; the documented ceilings only scale
+//! it. Pauses that the service asks for hold under both.
+
+mod breaker;
+mod law;
+mod spacing;
 
 use std::time::Duration;
 
+use rand::rngs::StdRng;
 use tokio::time::Instant;
 
-/// Credit that an idle pacer keeps, so that a timer that fires late costs no throughput.
-const CREDIT: Duration = Duration::from_millis(10);
+use crate::settings::Pacing;
+use crate::units::{ByteRate, RequestRate};
+use law::Law;
+use spacing::Spacing;
+
+/// Seconds of credit that an idle pacer keeps, so that a timer that fires late costs no throughput.
+const CREDIT: f64 = 0.01;
+
+/// The service's documented ceilings of a namespace: bytes and requests per second.
+const DOCUMENTED: (f64, f64) = (50e6, 100.0);
+
+/// How often a pacer must be asked while something waits for it: the law looks around that often.
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
+
+/// The rates that the user has set for a namespace, and who shares it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rates {
+    pub(crate) pacing: Pacing,
+    /// Unset: the documented ceiling is a hint. Set: a limit, and the hint.
+    pub(crate) bytes: Option<ByteRate>,
+    pub(crate) requests: Option<RequestRate>,
+    /// The processes that load into the namespace at the same time.
+    pub(crate) replicas: u32,
+}
+
+/// What became of an attempt, as far as the rate is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Taken.
+    Acknowledged,
+    /// Refused for its rate.
+    Throttled,
+    /// No answer, or one that says nothing about the request.
+    Failed,
+    /// Any other answer: the service is there, and that is all it says about the rate.
+    Answered,
+}
+
+/// Whether a request may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// At once.
+    Now,
+    /// Not before that time.
+    At(Instant),
+    /// Not before one of those in flight is back.
+    Full,
+}
 
 /// Spreads the requests of one namespace over time.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    /// Bytes per second; infinite without a limit.
-    rate: f64,
-    /// What a request costs at the least, in bytes.
-    least_cost: f64,
-    next: Option<Instant>,
-    paused_until: Option<Instant>,
+    /// What its seconds are counted from.
+    origin: Instant,
+    limit: Spacing,
+    law: Option<Law>,
+    paused_until: f64,
+    in_flight: usize,
+    random: StdRng,
+}
+
+// === impl Rates ===
+
+impl Rates {
+    /// Adaptive, alone, nothing set.
+    #[cfg(test)]
+    pub(crate) const ADAPTIVE: Self = Self {
+        pacing: Pacing::Adaptive,
+        bytes: None,
+        requests: None,
+        replicas: 1,
+    };
+
+    /// No limit and no law.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Self {
+        pacing: Pacing::Fixed,
+        bytes: Some(ByteRate(None)),
+        requests: Some(RequestRate(None)),
+        replicas: 1,
+    };
 }
 
 // === impl Pacer ===
 
 impl Pacer {
-    /// A pacer at a byte rate and a request rate per second; `None` means no limit.
-    pub(crate) fn new(bytes: Option<f64>, requests: Option<f64>) -> Self {
-        // Without a byte limit the currency is arbitrary: a request costs one unit.
-        let (rate, least_cost) = match (bytes, requests) {
-            (Some(bytes), Some(requests)) => (bytes, bytes / requests),
-            (Some(bytes), None) => (bytes, 0.0),
-            (None, Some(requests)) => (requests, f64::INFINITY),
-            (None, None) => (f64::INFINITY, 0.0),
+    /// A pacer whose time begins now; `random` is the source of its jitter.
+    pub(crate) fn new(rates: &Rates, now: Instant, random: StdRng) -> Self {
+        let set = (
+            rates.bytes.map(|rate| rate.0),
+            rates.requests.map(|rate| rate.0),
+        );
+        let of_each = |rate: Option<f64>| rate.map(|rate| rate / f64::from(rates.replicas));
+        let (bytes, requests) = DOCUMENTED;
+        let (limit, law) = match rates.pacing {
+            Pacing::Fixed => {
+                let bytes = set.0.unwrap_or(Some(bytes));
+                let requests = set.1.unwrap_or(Some(requests));
+                (Spacing::new(of_each(bytes), of_each(requests)), None)
+            }
+            Pacing::Adaptive => {
+                let (set_bytes, set_requests) = (set.0.flatten(), set.1.flatten());
+                let law = Law::new(
+                    set_bytes.unwrap_or(bytes),
+                    set_requests.unwrap_or(requests),
+                    rates.replicas,
+                    of_each(set_bytes),
+                );
+                let limit = Spacing::new(of_each(set_bytes), of_each(set_requests));
+                (limit, Some(law))
+            }
         };
         Self {
-            rate,
-            least_cost,
-            next: None,
-            paused_until: None,
+            origin: now,
+            limit,
+            law,
+            paused_until: f64::NEG_INFINITY,
+            in_flight: 0,
+            random,
         }
     }
 
-    /// The earliest time at which a request may go.
-    pub(crate) fn ready_at(&self, now: Instant) -> Instant {
-        let next = self.next.unwrap_or(now);
-        self.paused_until.map_or(next, |until| next.max(until))
+    /// A pacer whose law begins with another ceiling than the documented one, without a limit.
+    #[cfg(test)]
+    fn with_hint(rates: &Rates, hint: ByteRate, now: Instant, random: StdRng) -> Self {
+        let law = hint
+            .0
+            .map(|hint| Law::new(hint, DOCUMENTED.1, rates.replicas, None));
+        Self {
+            law,
+            ..Self::new(rates, now, random)
+        }
+    }
+
+    /// Whether a request may go now. Whoever waits asks again every [`LOOK`].
+    pub(crate) fn turn(&mut self, now: Instant) -> Turn {
+        let at = self.seconds(now);
+        let mut ready = self.limit.ready_at().max(self.paused_until);
+        if let Some(law) = &mut self.law {
+            law.tick(at);
+            if self.in_flight >= law.places() {
+                law.waits_for_place(at);
+                return Turn::Full;
+            }
+            if law.ready_at() > at && law.ready_at() >= ready {
+                law.waits_for_rate(at);
+            } else if ready > at {
+                law.waits_for_place(at);
+            }
+            ready = ready.max(law.ready_at());
+        }
+        if ready <= at {
+            Turn::Now
+        } else {
+            // Rounded up: whoever comes at that time must not be a fraction of a nanosecond early.
+            Turn::At(self.origin + Duration::from_secs_f64(ready) + Duration::from_nanos(1))
+        }
+    }
+
+    /// Takes note that a request waits for something that is not the pacer's: the law must not take
+    /// the silence for room.
+    pub(crate) fn held_up(&mut self, now: Instant) {
+        let now = self.seconds(now);
+        if let Some(law) = &mut self.law {
+            law.waits_for_place(now);
+        }
     }
 
     /// Takes note that a request of `bytes` goes now.
     pub(crate) fn charge(&mut self, now: Instant, bytes: usize) {
-        let cost = if self.least_cost.is_infinite() {
-            1.0
-        } else {
-            (bytes as f64).max(self.least_cost)
-        };
-        let from = match (self.next, now.checked_sub(CREDIT)) {
-            (Some(next), Some(earliest)) => next.max(earliest),
-            _ => now,
-        };
-        self.next = Some(from + Duration::from_secs_f64(cost / self.rate));
+        let now = self.seconds(now);
+        self.in_flight += 1;
+        self.limit.sent(now, bytes as f64);
+        if let Some(law) = &mut self.law {
+            law.sent(now, bytes as f64, &mut self.random);
+        }
+    }
+
+    /// Takes note of what became of a request. `None`: it was given up without an answer.
+    pub(crate) fn answered(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: usize,
+        outcome: Option<Outcome>,
+    ) {
+        let (now, sent) = (self.seconds(now), self.seconds(sent));
+        self.in_flight -= 1;
+        if let (Some(law), Some(outcome)) = (&mut self.law, outcome) {
+            law.answered(now, sent, bytes as f64, outcome, &mut self.random);
+            law.tick(now);
+        }
     }
 
     /// Sends nothing until then: the server asked for it.
     pub(crate) fn pause_until(&mut self, until: Instant) {
-        self.paused_until = Some(self.paused_until.map_or(until, |old| old.max(until)));
+        self.paused_until = self.paused_until.max(self.seconds(until));
     }
 
     /// The rate now, in bytes per second; `None` without a byte limit.
     pub(crate) fn rate(&self) -> Option<f64> {
-        (self.rate.is_finite() && self.least_cost.is_finite()).then_some(self.rate)
+        self.law
+            .as_ref()
+            .map(Law::rate)
+            .or_else(|| self.limit.rate())
+    }
+
+    /// Whether the service is left alone but for probes.
+    pub(crate) fn is_probing(&self) -> bool {
+        self.law.as_ref().is_some_and(Law::is_probing)
+    }
+
+    fn seconds(&self, time: Instant) -> f64 {
+        time.saturating_duration_since(self.origin).as_secs_f64()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Sends as fast as the pacer lets, and returns how many bytes and requests went in `seconds`.
-    fn send_for(mut pacer: Pacer, seconds: f64, bytes: usize) -> (usize, usize) {
-        let start = Instant::now();
-        let (mut now, mut sent, mut requests) = (start, 0, 0);
-        loop {
-            now = now.max(pacer.ready_at(now));
-            if (now - start).as_secs_f64() >= seconds {
-                return (sent, requests);
-            }
-            pacer.charge(now, bytes);
-            sent += bytes;
-            requests += 1;
-        }
-    }
-
-    /// Scenario: large requests, small requests, and no limit on one side.
-    /// Guarantees: whichever limit is the tighter one holds, and is used up.
-    #[test]
-    fn both_ceilings_hold() {
-        let (bytes, _) = send_for(Pacer::new(Some(50e6), Some(100.0)), 10.0, 2_000_000);
-        assert_eq!(bytes, 500_000_000);
-        let (_, requests) = send_for(Pacer::new(Some(50e6), Some(100.0)), 10.0, 1_000);
-        assert_eq!(requests, 1_000);
-        let (_, requests) = send_for(Pacer::new(None, Some(100.0)), 1.0, 2_000_000);
-        assert_eq!(requests, 100);
-        let (bytes, _) = send_for(Pacer::new(Some(50e6), None), 1.0, 1_000);
-        assert!((49_990_000..=50_010_000).contains(&bytes), "{bytes}");
-    }
-
-    /// Scenario: the server asks for a pause of two seconds, then of one.
-    /// Guarantees: nothing goes before the longer pause is over.
-    #[test]
-    fn a_pause_is_kept() {
-        let now = Instant::now();
-        let mut pacer = Pacer::new(Some(1e6), None);
-        pacer.pause_until(now + Duration::from_secs(2));
-        pacer.pause_until(now + Duration::from_secs(1));
-        assert_eq!(pacer.ready_at(now), now + Duration::from_secs(2));
-        assert!(Pacer::new(None, None).ready_at(now) <= now);
-    }
-
-    proptest! {
-        /// Scenario: requests of any sizes, with idle times between them.
-        /// Guarantees: in no span does more go than the rate, the credit and one request allow (INV-7).
-        #[test]
-        fn a_set_rate_is_never_exceeded(
-            steps in prop::collection::vec((1_usize..2_000_000, 0_u64..200_000_000), 2..100),
-        ) {
-            let rate = 5e6;
-            let mut pacer = Pacer::new(Some(rate), None);
-            let mut now = Instant::now();
-            let mut sent: Vec<(Instant, usize)> = Vec::new();
-            for (bytes, idle) in steps {
-                now += Duration::from_nanos(idle);
-                now = now.max(pacer.ready_at(now));
-                pacer.charge(now, bytes);
-                sent.push((now, bytes));
-            }
-            for from in 0..sent.len() {
-                let mut total = 0.0;
-                for (time, bytes) in &sent[from..] {
-                    let allowed = rate * ((*time - sent[from].0) + CREDIT).as_secs_f64() + 1.0;
-                    // The last request may start at any time within the span.
-                    prop_assert!(total <= allowed, "{total} bytes where {allowed} are allowed");
-                    total += *bytes as f64;
-                }
-            }
-        }
-    }
-}
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use vecload_source::Plan;
 
 use crate::batch::EncodedBatch;
@@ -25,14 +28,14 @@ use crate::lane::{Lane, Shared};
 use crate::ledger::Books;
 use crate::memory::Memory;
 use crate::namespace::{Namespace, Namespaces};
-use crate::pacer::Pacer;
+use crate::pacer::{Pacer, Rates};
 use crate::settings::MaxRejects;
 use crate::stall::Stall;
 use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Target;
 use crate::telemetry::{Metric, NamespaceLabels};
 use crate::traffic::Traffic;
-use crate::units::{ByteRate, RequestRate};
+use crate::units::ByteRate;
 use crate::worker::Worker;
 
 /// What there is to do.
@@ -51,8 +54,7 @@ pub(crate) struct Knobs {
     pub(crate) in_flight: usize,
     pub(crate) attempt_timeout: Duration,
     pub(crate) max_stall: Duration,
-    pub(crate) namespace_rate: ByteRate,
-    pub(crate) namespace_requests: RequestRate,
+    pub(crate) rates: Rates,
     pub(crate) total_rate: ByteRate,
     pub(crate) seed: u64,
 }
@@ -147,7 +149,6 @@ pub(crate) async fn run<T: Target>(
         stop: Arc::clone(&stop),
         stall: Arc::clone(&stall),
         traffic,
-        attempt_timeout: knobs.attempt_timeout,
         random: jitter(knobs.seed),
         events: events_in,
     });
@@ -189,7 +190,12 @@ async fn dispatch<T: Target>(
     knobs: &Knobs,
     largest: usize,
 ) -> HashMap<usize, Arc<Lane>> {
-    let shared = Arc::new(Shared::new(knobs.in_flight, knobs.total_rate, largest));
+    let shared = Arc::new(Shared::new(
+        knobs.in_flight,
+        knobs.total_rate,
+        largest,
+        knobs.attempt_timeout,
+    ));
     let labels = NamespaceLabels::default();
     let mut lanes: HashMap<usize, Arc<Lane>> = HashMap::new();
     let mut deliveries = JoinSet::new();
@@ -217,7 +223,10 @@ fn new_lane(
     shared: &Arc<Shared>,
     labels: &NamespaceLabels,
 ) -> Arc<Lane> {
-    let pacer = Pacer::new(knobs.namespace_rate.0, knobs.namespace_requests.0);
+    // Each lane has a stream of jitter of its own, so that the order of answers elsewhere does not
+    // change it.
+    let random = StdRng::seed_from_u64(knobs.seed.wrapping_add(namespace.index as u64));
+    let pacer = Pacer::new(&knobs.rates, Instant::now(), random);
     if let Some(rate) = pacer.rate() {
         let label = labels.label(namespace.name());
         metrics::gauge!(Metric::PacerRate.name(), "namespace" => label).set(rate);

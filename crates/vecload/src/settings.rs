@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use layers::{Layers, SettingsError};
 pub(crate) use values::from_text;
-pub use values::{ApiKey, FormatChoice, LogFormat, MaxRejects, NullPolicy, ProgressStyle};
+pub use values::{ApiKey, FormatChoice, LogFormat, MaxRejects, NullPolicy, Pacing, ProgressStyle};
 
 use crate::units::{ByteRate, Bytes, RequestRate, Span};
 
@@ -67,10 +67,16 @@ pub struct Settings {
     /// The most records of a request.
     #[serde(deserialize_with = "from_text")]
     pub request_records: usize,
-    /// The most bytes per second of one namespace.
-    pub namespace_rate: ByteRate,
-    /// The most requests per second of one namespace.
-    pub namespace_requests: RequestRate,
+    /// How the rate of a namespace is found.
+    pub pacing: Pacing,
+    /// The processes that load into the same namespaces at the same time.
+    #[serde(deserialize_with = "from_text")]
+    pub replicas: u32,
+    /// The most bytes per second of one namespace, over all replicas. Unset is not `none`: the
+    /// documented ceiling is then a hint for adaptive pacing and the limit of fixed pacing.
+    pub namespace_rate: Option<ByteRate>,
+    /// The most requests per second of one namespace, over all replicas; unset as above.
+    pub namespace_requests: Option<RequestRate>,
     /// The most bytes per second of all namespaces together.
     pub total_rate: ByteRate,
     /// The most requests under way.
@@ -127,8 +133,10 @@ impl Default for Settings {
             // The service's documented limits.
             request_bytes: Bytes(2_000_000),
             request_records: 1000,
-            namespace_rate: ByteRate(Some(50e6)),
-            namespace_requests: RequestRate(Some(100.0)),
+            pacing: Pacing::Adaptive,
+            replicas: 1,
+            namespace_rate: None,
+            namespace_requests: None,
             total_rate: ByteRate(None),
             // More than the memory budget holds of full requests; it bounds small ones.
             in_flight: 64,
@@ -179,6 +187,7 @@ impl Settings {
         for (setting, value) in [
             ("request_records", self.request_records),
             ("in_flight", self.in_flight),
+            ("replicas", self.replicas as usize),
         ] {
             if value == 0 {
                 return wrong(setting, "it must be 1 at least".to_owned());

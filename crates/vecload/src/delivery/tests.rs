@@ -2,7 +2,7 @@ use super::*;
 use crate::batcher::Batcher;
 use crate::lane::Shared;
 use crate::namespace::Namespaces;
-use crate::pacer::Pacer;
+use crate::pacer::{Pacer, Rates};
 use crate::target::scripted::{Answer, Scripted, Seen, failure};
 use crate::units::ByteRate;
 use std::collections::BTreeSet;
@@ -25,8 +25,13 @@ impl Run {
         let target = Arc::new(Scripted::new(limits, script));
         let (events_in, events) = async_channel::unbounded();
         let namespaces = Arc::new(Namespaces::default());
-        let shared = Arc::new(Shared::new(8, ByteRate(None), limits.request_bytes));
-        let pacer = Pacer::new(None, None);
+        let shared = Arc::new(Shared::new(
+            8,
+            ByteRate(None),
+            limits.request_bytes,
+            Duration::from_secs(60),
+        ));
+        let pacer = Pacer::new(&Rates::ADAPTIVE, Instant::now(), StdRng::seed_from_u64(1));
         Self {
             lane: Arc::new(Lane::new(namespaces.get("ns"), pacer, shared)),
             sending: Arc::new(Sending {
@@ -36,7 +41,6 @@ impl Run {
                 stop: Arc::new(Stop::default()),
                 stall: Arc::new(Stall::new(Duration::from_secs(900))),
                 traffic: Arc::new(Traffic::new()),
-                attempt_timeout: Duration::from_secs(60),
                 random: jitter(1),
                 events: events_in,
             }),

@@ -32,6 +32,16 @@ pub enum NullPolicy {
     Reject,
 }
 
+/// How the rate of a namespace is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pacing {
+    /// From what the service refuses and how long it takes.
+    Adaptive,
+    /// It is the ceiling divided by the replicas.
+    Fixed,
+}
+
 /// How many records may be rejected before the run stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MaxRejects {
