@@ -1,121 +1,121 @@
 //! From arguments to inputs.
 //!
-//! Files and directories, in the order given; a directory's files sorted by name, level by level. In
-//! a directory only what is named as data is taken: others (a README, a `metadata.json`) are left
-//! out with a warning, and hidden names, our own run directories and the test queries of
-//! pinecone-datasets without one. A file that stands there twice, under whatever name, is taken once.
+//! Files, directories, globs and `-`, in the order given; a directory's or a glob's files sorted by
+//! name, level by level. In a directory only what is named as data is taken: others (a README, a
+//! `metadata.json`) are left out with a warning, and hidden names, our own run directories and the
+//! test queries of pinecone-datasets without one. What is named itself is told by its content where
+//! its name does not tell. A file that stands there twice, under whatever name, is taken once.
+
+mod content;
+mod patterns;
 
 use std::{
     collections::HashSet,
-    fs::{self, File},
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
 };
 
+pub use self::content::{Compression, Format};
+use self::{
+    content::{Named, read_head},
+    patterns::{Wanted, expand, is_glob},
+};
 use crate::{SourceError, SourceErrorKind};
-
-/// The format of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Format {
-    /// Apache Parquet.
-    Parquet,
-    /// A JSON object per line.
-    Jsonl,
-}
 
 /// How to find inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Discovery {
     /// The format of all files; `None` goes by name, then by content.
     pub format: Option<Format>,
+    /// Of the files of directories and globs only those that one of these patterns matches, if there
+    /// are any. One with a `/` is put to the path, others to the name.
+    pub include: Vec<String>,
+    /// Of the files of directories and globs none that one of these patterns matches.
+    pub exclude: Vec<String>,
+    /// A file of further arguments, one in each line (or ended by NUL).
+    pub files_from: Option<PathBuf>,
+    /// Whether the directory that a file stands in is the namespace of its rows, as in the layout of
+    /// Pinecone's import.
+    pub namespace_from_dir: bool,
 }
 
-/// A file to be read.
+/// A file or stream to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
     /// The name that people and reports see: the path as it was given.
     pub name: String,
     /// Where it is.
     pub path: PathBuf,
+    /// Whether it is a file.
+    pub kind: InputKind,
     /// Its format.
     pub format: Format,
-    /// Its size in bytes.
+    /// How it is compressed as a whole.
+    pub compression: Compression,
+    /// Its size in bytes; 0 for a stream.
     pub bytes: u64,
+    /// Where its rows belong that name no namespace, where its directory says so.
+    pub namespace: Option<String>,
+    /// The directory that it was found in, if that is below the one that was named.
+    pub directory: Option<String>,
 }
 
-/// How much of a file is looked at to tell what it is.
-const HEAD_BYTES: u64 = 4096;
+/// What an input is to the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum InputKind {
+    /// A file, which can be opened as often as it takes.
+    #[default]
+    File,
+    /// The standard input, which is read once, in order.
+    Stream,
+}
 
 /// Finds the files that `arguments` name.
 ///
 /// # Errors
 ///
-/// If a file or directory is missing, cannot be read, or is in no format that is read, or if a
-/// directory has no data.
+/// If a file or directory is missing, cannot be read, or is in no format that is read, if a directory
+/// has no data, or if a pattern is none or stands for nothing.
 pub fn discover(arguments: &[String], discovery: &Discovery) -> Result<Vec<Input>, SourceError> {
+    let pattern = |error| SourceError::new(SourceErrorKind::Unsupported, "a pattern", error);
     let mut search = Search {
-        format: discovery.format,
+        discovery,
+        wanted: Wanted::new(&discovery.include, &discovery.exclude).map_err(pattern)?,
         inputs: Vec::new(),
         known: HashSet::new(),
         left_out: Vec::new(),
     };
     for argument in arguments {
-        let path = Path::new(argument);
-        if metadata(path)?.is_dir() {
-            search.root(path)?;
-        } else {
-            search.named(path)?;
+        search.argument(argument)?;
+    }
+    if let Some(list) = &discovery.files_from {
+        for argument in lines_of(list)? {
+            search.argument(&argument)?;
         }
     }
     Ok(search.inputs)
 }
 
-struct Search {
-    format: Option<Format>,
+/// The arguments that a file lists.
+fn lines_of(list: &Path) -> Result<Vec<String>, SourceError> {
+    let text = fs::read_to_string(list).map_err(|error| cannot("read", list, &error))?;
+    let end = if text.contains('\0') { '\0' } else { '\n' };
+    let lines = text.split(end).map(|line| line.trim_end_matches('\r'));
+    Ok(lines
+        .filter(|line| !line.trim().is_empty())
+        .map(str::to_owned)
+        .collect())
+}
+
+struct Search<'a> {
+    discovery: &'a Discovery,
+    wanted: Wanted,
     inputs: Vec<Input>,
     /// Files and directories that were met, by their real paths.
     known: HashSet<PathBuf>,
     /// Files of the directory at hand that are not taken for data.
     left_out: Vec<String>,
-}
-
-/// What a name tells of a file.
-enum Named {
-    Format(Format),
-    /// A form that is known and not read; what to do instead.
-    Unsupported(&'static str),
-    /// Nothing; it has another ending, or none.
-    Other {
-        has_ending: bool,
-    },
-}
-
-// === impl Format ===
-
-impl Format {
-    fn of_name(path: &Path) -> Named {
-        let Some(ending) = path.extension() else {
-            return Named::Other { has_ending: false };
-        };
-        match ending.to_string_lossy().to_ascii_lowercase().as_str() {
-            "parquet" | "parq" | "pq" => Named::Format(Self::Parquet),
-            "jsonl" | "ndjson" | "jsonlines" => Named::Format(Self::Jsonl),
-            "gz" | "zst" | "bz2" | "xz" | "lz4" | "zip" => {
-                Named::Unsupported("compressed files are not read: decompress it first")
-            }
-            _ => Named::Other { has_ending: true },
-        }
-    }
-
-    fn of_content(head: &[u8]) -> Option<Self> {
-        if head.starts_with(b"PAR1") {
-            return Some(Self::Parquet);
-        }
-        let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
-        (first == Some(&b'{')).then_some(Self::Jsonl)
-    }
 }
 
 // === impl Input ===
@@ -139,7 +139,72 @@ impl Input {
 
 // === impl Search ===
 
-impl Search {
+impl Search<'_> {
+    fn argument(&mut self, argument: &str) -> Result<(), SourceError> {
+        if argument == "-" {
+            return self.stream();
+        }
+        let path = Path::new(argument);
+        if is_glob(argument) && fs::symlink_metadata(path).is_err() {
+            return self.glob(argument);
+        }
+        if metadata(path)?.is_dir() {
+            self.root(path)
+        } else {
+            self.named(path)
+        }
+    }
+
+    /// The standard input.
+    fn stream(&mut self) -> Result<(), SourceError> {
+        if !self.known.insert(PathBuf::from("-")) {
+            return Ok(());
+        }
+        self.inputs.push(Input {
+            name: "-".to_owned(),
+            path: PathBuf::from("-"),
+            kind: InputKind::Stream,
+            format: self.discovery.format.unwrap_or(Format::Jsonl),
+            compression: Compression::None,
+            bytes: 0,
+            namespace: None,
+            directory: None,
+        });
+        Ok(())
+    }
+
+    /// A pattern: it must stand for some data.
+    fn glob(&mut self, glob: &str) -> Result<(), SourceError> {
+        let paths = expand(glob)
+            .map_err(|error| SourceError::new(SourceErrorKind::Unsupported, glob, error))?;
+        let mut found = 0;
+        for path in &paths {
+            let metadata = metadata(path)?;
+            if metadata.is_dir() {
+                found += self.directory(path, None)?;
+            } else {
+                found += self.within(path, &metadata, None, true)?;
+            }
+        }
+        self.warn_of_left_out();
+        if found > 0 {
+            return Ok(());
+        }
+        let message = match paths.len() {
+            0 => "there is no such file".to_owned(),
+            count => {
+                format!("none of the {count} paths that it matches is or has Parquet or JSONL")
+            }
+        };
+        Err(SourceError::new(SourceErrorKind::Empty, glob, message))
+    }
+
+    fn warn_of_left_out(&mut self) {
+        for name in self.left_out.drain(..) {
+            tracing::warn!(input = %name, "not taken for data; name the file, or state the format");
+        }
+    }
+
     /// A directory that was given by name: it must have data.
     fn root(&mut self, path: &Path) -> Result<(), SourceError> {
         let empty = |message: String| {
@@ -152,10 +217,9 @@ impl Search {
         if is_run_directory(path).map_err(|error| cannot("read", path, &error))? {
             return empty("it is a run directory; name its rejected-*.jsonl to load these".into());
         }
-        let found = self.directory(path)?;
-        let left_out = std::mem::take(&mut self.left_out);
+        let found = self.directory(path, None)?;
         if found == 0 {
-            let others = match left_out.as_slice() {
+            let others = match self.left_out.as_slice() {
                 [] => String::new(),
                 [first, rest @ ..] => format!(
                     "; not taken for data: {first}{} (name the file, or state the format)",
@@ -169,14 +233,13 @@ impl Search {
                 "there is no Parquet or JSONL file in this directory{others}"
             ));
         }
-        for name in left_out {
-            tracing::warn!(input = %name, "not taken for data; name the file, or state the format");
-        }
+        self.warn_of_left_out();
         Ok(())
     }
 
-    /// Takes the files below a directory; says how many there are, known ones included.
-    fn directory(&mut self, path: &Path) -> Result<usize, SourceError> {
+    /// Takes the files below a directory, which is called `below` if it is not one that was named; says
+    /// how many there are, known ones included.
+    fn directory(&mut self, path: &Path, below: Option<&str>) -> Result<usize, SourceError> {
         let failed = |error: io::Error| cannot("read", path, &error);
         // A directory that was read before has nothing new; in a cycle of links it would never end.
         if !self.known.insert(fs::canonicalize(path).map_err(failed)?) {
@@ -201,35 +264,55 @@ impl Search {
                 let is_run = is_run_directory(&entry).map_err(failed)?;
                 let is_test = is_dataset && name == "queries";
                 if !is_run && !is_test {
-                    found += self.directory(&entry)?;
+                    found += self.directory(&entry, Some(&name))?;
                 }
-            } else if let Some(format) = self.format_within(&entry, &metadata)? {
-                found += 1;
-                self.take(&entry, &metadata, format)?;
             } else {
-                self.left_out.push(show(&entry));
+                found += self.within(&entry, &metadata, below, false)?;
             }
         }
         Ok(found)
     }
 
-    /// The format of a file that was found in a directory, if it is data.
+    /// Takes a file that was found in a directory or by a glob, if it is data that is wanted; says how
+    /// many it took.
+    fn within(
+        &mut self,
+        path: &Path,
+        metadata: &fs::Metadata,
+        below: Option<&str>,
+        by_glob: bool,
+    ) -> Result<usize, SourceError> {
+        if !self.wanted.has(path) {
+            return Ok(0);
+        }
+        let Some(format) = self.format_within(path, metadata, by_glob)? else {
+            self.left_out.push(show(path));
+            return Ok(0);
+        };
+        self.take(path, metadata, format, below)?;
+        Ok(1)
+    }
+
+    /// The format of a file that was found in a directory or by a glob, if it is data.
     fn format_within(
         &self,
         path: &Path,
         metadata: &fs::Metadata,
+        by_glob: bool,
     ) -> Result<Option<Format>, SourceError> {
         if !metadata.is_file() {
             return Ok(None);
         }
-        match (Format::of_name(path), self.format) {
+        match (Named::of(path), self.discovery.format) {
             (Named::Unsupported(advice), _) => Err(unsupported(path, advice)),
             (Named::Format(named), Some(stated)) => Ok((named == stated).then_some(stated)),
             (Named::Format(format), None) => Ok(Some(format)),
+            // Of a directory it may be about the data rather than the data.
+            (Named::Json, _) => Ok(by_glob.then_some(Format::Jsonl)),
             (Named::Other { .. }, Some(stated)) => Ok(Some(stated)),
-            (Named::Other { has_ending: true }, None) => Ok(None),
+            (Named::Other { has_ending: true }, None) if !by_glob => Ok(None),
             // Spark's and Hadoop's `part-00000`.
-            (Named::Other { has_ending: false }, None) => Ok(Format::of_content(&head(path)?)),
+            (Named::Other { .. }, None) => content(path),
         }
     }
 
@@ -239,21 +322,22 @@ impl Search {
         if !metadata.is_file() {
             return Err(unsupported(
                 path,
-                "it is neither a regular file nor a directory",
+                "it is a pipe, a socket or a device, which cannot be opened twice; give - and redirect it into the standard input",
             ));
         }
-        let format = match (self.format, Format::of_name(path)) {
+        let format = match (self.discovery.format, Named::of(path)) {
             (Some(stated), _) => stated,
             (None, Named::Format(format)) => format,
+            (None, Named::Json) => Format::Jsonl,
             (None, Named::Unsupported(advice)) => return Err(unsupported(path, advice)),
-            (None, Named::Other { .. }) => Format::of_content(&head(path)?).ok_or_else(|| {
+            (None, Named::Other { .. }) => content(path)?.ok_or_else(|| {
                 unsupported(
                     path,
                     "neither its name nor its content is of Parquet or JSONL; state the format if it is",
                 )
             })?,
         };
-        self.take(path, &metadata, format)
+        self.take(path, &metadata, format, None)
     }
 
     fn take(
@@ -261,18 +345,36 @@ impl Search {
         path: &Path,
         metadata: &fs::Metadata,
         format: Format,
+        below: Option<&str>,
     ) -> Result<(), SourceError> {
         let real = fs::canonicalize(path).map_err(|error| cannot("find", path, &error))?;
-        if self.known.insert(real) {
-            self.inputs.push(Input {
-                name: show(path),
-                path: path.to_owned(),
-                format,
-                bytes: metadata.len(),
-            });
+        let parent = real.parent().and_then(Path::file_name);
+        let parent = parent.map(|name| name.to_string_lossy().into_owned());
+        if !self.known.insert(real) {
+            return Ok(());
         }
+        let compression = match format {
+            Format::Parquet => Compression::None,
+            Format::Jsonl => {
+                Compression::of_file(path).map_err(|error| cannot("read", path, &error))?
+            }
+        };
+        self.inputs.push(Input {
+            name: show(path),
+            path: path.to_owned(),
+            kind: InputKind::File,
+            format,
+            compression,
+            bytes: metadata.len(),
+            namespace: parent.filter(|_| self.discovery.namespace_from_dir),
+            directory: below.map(str::to_owned),
+        });
         Ok(())
     }
+}
+
+fn content(path: &Path) -> Result<Option<Format>, SourceError> {
+    Format::of_content(path).map_err(|error| cannot("read", path, &error))
 }
 
 /// Whether a directory is one of ours, which hold what a load leaves behind: the folder of all runs,
@@ -288,16 +390,6 @@ fn is_run_directory(path: &Path) -> io::Result<bool> {
         }
     }
     Ok(false)
-}
-
-fn read_head(path: &Path) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
-    Ok(head)
-}
-
-fn head(path: &Path) -> Result<Vec<u8>, SourceError> {
-    read_head(path).map_err(|error| cannot("read", path, &error))
 }
 
 fn metadata(path: &Path) -> Result<fs::Metadata, SourceError> {

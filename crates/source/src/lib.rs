@@ -10,14 +10,17 @@
 //!
 //! What a service accepts is not decided here: a record without a vector is a record.
 
+mod changes;
 mod discover;
 mod error;
 mod jsonl;
+mod mapping;
 mod parquet;
 mod plan;
 mod reader;
 
-pub use discover::{Discovery, Format, Input, discover};
+pub use discover::{Compression, Discovery, Format, Input, InputKind, discover};
 pub use error::{Place, SourceError, SourceErrorKind};
-pub use plan::{Columns, Part, Plan, PlanSettings, Split};
+pub use mapping::{Columns, Mapping};
+pub use plan::{Filtered, Part, Plan, PlanSettings, Split, Timestamps};
 pub use reader::{BadRow, Records, Row, SplitReader};

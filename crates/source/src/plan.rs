@@ -5,31 +5,24 @@
 //! once) and is the same for the same inputs and settings, so that a run that is continued finds its
 //! splits again by their numbers.
 //!
-//! JSONL files are not read to be planned: a range owns the lines that begin in it, so that any
-//! offset serves as a boundary.
+//! JSONL files are not read to be planned, but for their first lines, which tell the keys: a range
+//! owns the lines that begin in it, so that any offset serves as a boundary. A limit of rows is the
+//! exception: the rows that it lets through are counted, in order, and what is behind them is not in
+//! the plan.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Read},
+    sync::Arc,
+};
 
 use crate::{
-    SourceError,
-    discover::{Format, Input},
-    jsonl,
+    Columns, Mapping, SourceError, SourceErrorKind,
+    discover::{Format, Input, InputKind},
+    jsonl::JsonlInput,
     parquet::{HEADERS, ParquetInput},
     reader::SplitReader,
 };
-
-/// The columns (Parquet) or keys (JSONL) that hold the parts of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Columns {
-    /// The id. Every input has it.
-    pub id: String,
-    /// The dense vector.
-    pub values: String,
-    /// The sparse vector.
-    pub sparse_values: String,
-    /// The metadata.
-    pub metadata: String,
-    /// The namespace, if records name their own.
-    pub namespace: Option<String>,
-}
 
 /// How to plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +33,21 @@ pub struct PlanSettings {
     pub split_bytes: u64,
     /// Whether to read columns of Parquet files that unpack to more than a thousand times their size.
     pub allow_large: bool,
+    /// What timestamps and dates become in metadata.
+    pub timestamps: Timestamps,
+    /// How many rows to read of all inputs together, in their order; the rest is left out.
+    pub limit: Option<u64>,
+}
+
+/// What timestamps and dates of Parquet files become in metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Timestamps {
+    /// Seconds since 1970, a number: filters range over numbers.
+    #[default]
+    EpochSeconds,
+    /// RFC 3339 text; what has no zone is taken as UTC.
+    Rfc3339,
 }
 
 /// What is to be read, in an order that does not change.
@@ -49,9 +57,21 @@ pub struct Plan {
     pub inputs: Vec<Input>,
     /// The splits, in the order of inputs and of rows; a split's number is its place here.
     pub splits: Vec<Split>,
-    columns: Columns,
     /// Of each input what opening a split needs.
     opened: Vec<Opened>,
+    /// Of each input what the limit leaves out.
+    filtered: Vec<Filtered>,
+    /// The split that is not read to its end, and how many of its rows are.
+    cut: Option<(u32, u64)>,
+}
+
+/// What of an input a limit leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filtered {
+    /// How many rows, where that is known without reading them.
+    pub rows: Option<u64>,
+    /// How many bytes, as far as whole splits are left out.
+    pub bytes: u64,
 }
 
 /// A part of an input: the unit of reading.
@@ -79,7 +99,8 @@ pub enum Part {
         /// The number in the file of its first row.
         first_row: u64,
     },
-    /// The lines of a JSONL file that begin in `start..end`.
+    /// The lines of a JSONL file that begin in `start..end`; all of a file that is compressed or is one
+    /// document, and of a stream, whose end is not known.
     ByteRange {
         /// The first byte.
         start: u64,
@@ -91,31 +112,7 @@ pub enum Part {
 #[derive(Debug)]
 enum Opened {
     Parquet(Box<ParquetInput>),
-    Jsonl,
-}
-
-// === impl Columns ===
-
-impl Default for Columns {
-    fn default() -> Self {
-        Self {
-            id: "id".into(),
-            values: "values".into(),
-            sparse_values: "sparse_values".into(),
-            metadata: "metadata".into(),
-            namespace: None,
-        }
-    }
-}
-
-impl Columns {
-    /// The columns of dead letters: the canonical ones, and the namespace of each record.
-    pub(crate) fn of_dead_letters() -> Self {
-        Self {
-            namespace: Some("namespace".into()),
-            ..Self::default()
-        }
-    }
+    Jsonl(Box<JsonlInput>),
 }
 
 // === impl PlanSettings ===
@@ -126,50 +123,169 @@ impl Default for PlanSettings {
             columns: Columns::default(),
             split_bytes: 64 << 20,
             allow_large: false,
+            timestamps: Timestamps::default(),
+            limit: None,
         }
+    }
+}
+
+// === impl Filtered ===
+
+impl Filtered {
+    const NOTHING: Self = Self {
+        rows: Some(0),
+        bytes: 0,
+    };
+
+    fn add(&mut self, rows: Option<u64>, bytes: u64) {
+        self.rows = self
+            .rows
+            .zip(rows)
+            .map(|(sum, rows)| sum.saturating_add(rows));
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }
 
 // === impl Plan ===
 
 impl Plan {
-    /// Plans the reading of `inputs`. Opens each Parquet file and reads its footer.
+    /// Plans the reading of `inputs`. Opens each Parquet file and reads its footer, and of each JSONL
+    /// file the first lines.
     ///
     /// # Errors
     ///
-    /// If an input cannot be read, is damaged, or does not have the columns.
+    /// If an input cannot be read, is damaged, does not have the columns, or has two that may be meant.
     pub fn new(inputs: Vec<Input>, settings: &PlanSettings) -> Result<Self, SourceError> {
+        Self::with_stdin(inputs, settings, Box::new(io::stdin()))
+    }
+
+    /// The same, with something else for the standard input.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plan::new`].
+    pub fn with_stdin(
+        inputs: Vec<Input>,
+        settings: &PlanSettings,
+        stdin: Box<dyn Read + Send>,
+    ) -> Result<Self, SourceError> {
         let mut plan = Self {
             inputs: Vec::with_capacity(inputs.len()),
             splits: Vec::new(),
-            columns: settings.columns.clone(),
             opened: Vec::with_capacity(inputs.len()),
+            filtered: Vec::with_capacity(inputs.len()),
+            cut: None,
         };
+        let mut stdin = Some(stdin);
         let mut headers = HEADERS;
+        let mut rest = settings.limit;
         for input in inputs {
-            let opened = match input.format {
+            plan.filtered.push(Filtered::NOTHING);
+            match input.format {
                 Format::Parquet => {
+                    if input.kind == InputKind::Stream {
+                        return Err(SourceError::new(
+                            SourceErrorKind::Unsupported,
+                            &input.name,
+                            "Parquet is not read from a stream, for its footer is at the end; name the file",
+                        ));
+                    }
                     let opened = ParquetInput::open(&input, settings, &mut headers)?;
                     for group in opened.row_groups() {
-                        plan.push(group.part, group.bytes, Some(group.rows));
+                        plan.push_rows(group.part, group.bytes, group.rows, &mut rest);
                     }
-                    Opened::Parquet(Box::new(opened))
+                    plan.opened.push(Opened::Parquet(Box::new(opened)));
                 }
                 Format::Jsonl => {
-                    let step = settings.split_bytes.max(1);
+                    let stdin = match input.kind {
+                        InputKind::File => None,
+                        InputKind::Stream => stdin.take(),
+                    };
+                    let opened = JsonlInput::open(&input, settings, stdin)?;
+                    let step = match opened.has_ranges(&input) {
+                        true => settings.split_bytes.max(1),
+                        false => u64::MAX,
+                    };
+                    // A stream has a split although it has no size.
+                    let size = match input.kind {
+                        InputKind::File => input.bytes,
+                        InputKind::Stream => u64::MAX,
+                    };
                     let mut start = 0;
-                    while start < input.bytes {
-                        let end = start.saturating_add(step).min(input.bytes);
-                        plan.push(Part::ByteRange { start, end }, end - start, None);
+                    while start < size {
+                        let end = start.saturating_add(step).min(size);
+                        plan.push_range(&input, &opened, start..end, &mut rest)?;
                         start = end;
                     }
-                    Opened::Jsonl
+                    plan.opened.push(Opened::Jsonl(Box::new(opened)));
                 }
-            };
+            }
             plan.inputs.push(input);
-            plan.opened.push(opened);
         }
         Ok(plan)
+    }
+
+    /// Adds a split of so many rows, or what the limit leaves of it.
+    fn push_rows(&mut self, part: Part, bytes: u64, rows: u64, rest: &mut Option<u64>) {
+        let taken = rest.map_or(rows, |rest| rest.min(rows));
+        let left = rows - taken;
+        if taken == 0 {
+            self.filter(Some(left), bytes);
+            return;
+        }
+        if left > 0 {
+            self.filter(Some(left), 0);
+            self.cut = Some((number(self.splits.len()), taken));
+        }
+        *rest = rest.map(|rest| rest - taken);
+        self.push(part, bytes, Some(taken));
+    }
+
+    /// Adds a split of an unknown number of rows. With a limit they are counted; a stream is cut short
+    /// while it is read, so that nothing can follow it.
+    fn push_range(
+        &mut self,
+        input: &Input,
+        opened: &JsonlInput,
+        range: std::ops::Range<u64>,
+        rest: &mut Option<u64>,
+    ) -> Result<(), SourceError> {
+        let part = Part::ByteRange {
+            start: range.start,
+            end: range.end,
+        };
+        let is_stream = input.kind == InputKind::Stream;
+        let bytes = if is_stream {
+            0
+        } else {
+            range.end - range.start
+        };
+        let Some(limit) = *rest else {
+            self.push(part, bytes, None);
+            return Ok(());
+        };
+        if limit == 0 {
+            self.filter(None, bytes);
+            return Ok(());
+        }
+        if is_stream {
+            self.cut = Some((number(self.splits.len()), limit));
+            self.filter(None, 0);
+            *rest = Some(0);
+            self.push(part, bytes, None);
+            return Ok(());
+        }
+        // One more tells whether any are left out.
+        let more = limit.saturating_add(1);
+        let found = opened.read(input, range)?.count(more)?;
+        if found > limit {
+            self.filter(None, 0);
+            self.cut = Some((number(self.splits.len()), limit));
+        }
+        let taken = found.min(limit);
+        *rest = Some(limit - taken);
+        self.push(part, bytes, Some(taken));
+        Ok(())
     }
 
     /// Adds a split of the input that is being planned.
@@ -181,6 +297,57 @@ impl Plan {
             bytes,
             rows,
         });
+    }
+
+    /// Leaves out a part of the input that is being planned.
+    fn filter(&mut self, rows: Option<u64>, bytes: u64) {
+        if let Some(filtered) = self.filtered.last_mut() {
+            filtered.add(rows, bytes);
+        }
+    }
+
+    /// What the columns were taken for: a line for each kind of input, with one of its inputs and how
+    /// many there are. Most plans have one.
+    #[must_use]
+    pub fn mappings(&self) -> Vec<(&Mapping, &Input, usize)> {
+        let mut found: Vec<(&Mapping, &Input, usize)> = Vec::new();
+        for (input, opened) in self.inputs.iter().zip(&self.opened) {
+            let mapping = opened.mapping();
+            match found.iter_mut().find(|known| known.0 == mapping) {
+                Some(known) => known.2 += 1,
+                None => found.push((mapping, input, 1)),
+            }
+        }
+        found
+    }
+
+    /// What the columns of an input were taken for.
+    ///
+    /// # Panics
+    ///
+    /// If there is no input of that number.
+    #[must_use]
+    pub fn mapping(&self, input: u32) -> &Mapping {
+        self.opened[input as usize].mapping()
+    }
+
+    /// What the limit leaves out of each input.
+    #[must_use]
+    pub fn filtered(&self) -> &[Filtered] {
+        &self.filtered
+    }
+
+    /// The directories below those named that may be meant as namespaces, as in the layout of
+    /// Pinecone's import, and that were not taken for them. (Partitions such as `year=2024` and the
+    /// `documents` of pinecone-datasets are none.)
+    #[must_use]
+    pub fn ignored_directories(&self) -> Vec<&str> {
+        let ignored = self.inputs.iter().filter(|input| input.namespace.is_none());
+        let names: BTreeSet<&str> = ignored
+            .filter_map(|input| input.directory.as_deref())
+            .filter(|name| !name.contains('=') && *name != "documents")
+            .collect();
+        names.into_iter().collect()
     }
 
     /// How many rows there are, if that is known without reading them.
@@ -207,12 +374,12 @@ impl Plan {
         let pages = self.opened.iter().map(|opened| match opened {
             Opened::Parquet(opened) => opened.page_bytes(),
             // Lines have no pages; what is held of them is within what every worker may hold.
-            Opened::Jsonl => 0,
+            Opened::Jsonl(opened) => opened.window(),
         });
         pages.max().unwrap_or(0)
     }
 
-    /// Opens a split of this plan for reading.
+    /// Opens a split of this plan for reading. A stream can be opened once.
     ///
     /// # Errors
     ///
@@ -222,15 +389,63 @@ impl Plan {
     ///
     /// If the split is not of this plan.
     pub fn open(&self, split: &Split) -> Result<SplitReader, SourceError> {
+        self.reader(split, JsonlInput::read)
+    }
+
+    /// Opens a split to look at its first rows. Of a stream there are only those that have been read
+    /// to make the plan, and it is as if they had not been.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plan::open`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Plan::open`].
+    pub fn peek(&self, split: &Split) -> Result<SplitReader, SourceError> {
+        self.reader(split, JsonlInput::peek)
+    }
+
+    fn reader(
+        &self,
+        split: &Split,
+        jsonl: impl Fn(
+            &JsonlInput,
+            &Input,
+            std::ops::Range<u64>,
+        ) -> Result<crate::jsonl::Reader, SourceError>,
+    ) -> Result<SplitReader, SourceError> {
         let input = &self.inputs[split.input as usize];
-        match (&self.opened[split.input as usize], split.part) {
-            (Opened::Parquet(opened), Part::RowGroup { index, first_row }) => opened
-                .read(input, index, first_row)
-                .map(SplitReader::parquet),
-            (Opened::Jsonl, Part::ByteRange { start, end }) => {
-                jsonl::Reader::open(input, &self.columns, start..end).map(SplitReader::jsonl)
+        let opened = &self.opened[split.input as usize];
+        let reader = match (opened, split.part) {
+            (Opened::Parquet(opened), Part::RowGroup { index, first_row }) => {
+                SplitReader::parquet(opened.read(input, index, first_row)?)
+            }
+            (Opened::Jsonl(opened), Part::ByteRange { start, end }) => {
+                SplitReader::jsonl(jsonl(opened, input, start..end)?)
             }
             (_, part) => panic!("split {} with {part:?} is not of this plan", split.id),
+        };
+        let named = match opened {
+            Opened::Jsonl(opened) => opened.namespace().cloned(),
+            Opened::Parquet(_) => None,
+        };
+        let reader =
+            reader.in_namespace(named.or_else(|| input.namespace.as_deref().map(Arc::from)));
+        Ok(match self.cut {
+            Some((cut, rows)) if cut == split.id => reader.limited(rows),
+            _ => reader,
+        })
+    }
+}
+
+// === impl Opened ===
+
+impl Opened {
+    fn mapping(&self) -> &Mapping {
+        match self {
+            Self::Parquet(opened) => opened.mapping(),
+            Self::Jsonl(opened) => opened.mapping(),
         }
     }
 }
@@ -244,50 +459,4 @@ fn number(count: usize) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::{Discovery, discover};
-
-    /// Scenario: JSONL files, an empty one among them, planned twice and read split by split.
-    /// Guarantees: splits are numbered in order and cover each file once; both plans are equal; every
-    /// row is read once.
-    #[test]
-    fn splits_cover_the_inputs() {
-        let root = tempfile::TempDir::new().unwrap();
-        for (name, rows) in [("a.jsonl", 40), ("b.jsonl", 0), ("c.jsonl", 7)] {
-            let lines: String = (0..rows).map(|row| format!("{{\"id\":{row}}}\n")).collect();
-            fs::write(root.path().join(name), lines).unwrap();
-        }
-        let argument = root.path().to_str().unwrap().to_owned();
-        let inputs = discover(&[argument], &Discovery::default()).unwrap();
-        let settings = PlanSettings {
-            split_bytes: 50,
-            ..PlanSettings::default()
-        };
-        let plan = Plan::new(inputs.clone(), &settings).unwrap();
-        assert_eq!(plan.splits, Plan::new(inputs, &settings).unwrap().splits);
-        assert_eq!(plan.rows(), None);
-        assert_eq!(
-            plan.bytes(),
-            plan.inputs.iter().map(|input| input.bytes).sum::<u64>()
-        );
-        let mut ids = Vec::new();
-        for (number, split) in (0..).zip(&plan.splits) {
-            assert_eq!(split.id, number);
-            let mut reader = plan.open(split).unwrap();
-            while let Some(records) = reader.next().unwrap() {
-                for index in 0..records.len() {
-                    let id = records.row(index).content.unwrap().id.to_owned();
-                    ids.push((split.input, id));
-                }
-            }
-        }
-        let expected = [(0, 40), (2, 7)];
-        let expected = expected.into_iter().flat_map(|(input, rows): (u32, u32)| {
-            (0..rows).map(move |row| (input, row.to_string()))
-        });
-        assert!(ids.into_iter().eq(expected));
-    }
-}
+mod tests;

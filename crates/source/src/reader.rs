@@ -1,6 +1,6 @@
 //! The reading of one split: blocks of rows, and what a row is.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use vecload_record::{At, RecordRef, Reject};
 
@@ -8,7 +8,13 @@ use crate::{SourceError, jsonl, parquet};
 
 /// Reads a split, a block of rows at a time.
 #[derive(Debug)]
-pub struct SplitReader(Kind);
+pub struct SplitReader {
+    kind: Kind,
+    /// Where rows belong that name no namespace, if the input says so.
+    namespace: Option<Arc<str>>,
+    /// How many rows are still to be given out.
+    rest: u64,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -18,12 +24,17 @@ enum Kind {
 
 /// A block of rows: it owns what was read and lends the rows.
 #[derive(Debug)]
-pub struct Records(pub(crate) Block);
+pub struct Records {
+    pub(crate) block: Block,
+    namespace: Option<Arc<str>>,
+    /// How many rows of the block there are to see.
+    shown: usize,
+}
 
 #[derive(Debug)]
 pub(crate) enum Block {
     Parquet(Box<parquet::Batch>),
-    Jsonl(jsonl::Lines),
+    Jsonl(Box<jsonl::Lines>),
 }
 
 /// A row: a record, or why it is none.
@@ -43,17 +54,39 @@ pub struct BadRow<'a> {
     /// The row, to be handed back: the line of a JSONL file (its first KiB if it is too long), or a
     /// JSON object with what could be made of a row of a Parquet file.
     pub raw: Cow<'a, [u8]>,
+    /// The namespace that its input gives to rows that name none.
+    pub namespace: Option<&'a str>,
 }
 
 // === impl SplitReader ===
 
 impl SplitReader {
     pub(crate) fn parquet(reader: parquet::Reader) -> Self {
-        Self(Kind::Parquet(Box::new(reader)))
+        Self::new(Kind::Parquet(Box::new(reader)))
     }
 
     pub(crate) fn jsonl(reader: jsonl::Reader) -> Self {
-        Self(Kind::Jsonl(Box::new(reader)))
+        Self::new(Kind::Jsonl(Box::new(reader)))
+    }
+
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            namespace: None,
+            rest: u64::MAX,
+        }
+    }
+
+    /// Rows that name no namespace belong to this one.
+    pub(crate) fn in_namespace(mut self, namespace: Option<Arc<str>>) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
+    /// Gives out no more than so many rows.
+    pub(crate) fn limited(mut self, rows: u64) -> Self {
+        self.rest = rows;
+        self
     }
 
     /// The next block of rows, or `None` at the end. A block has at least one row.
@@ -66,23 +99,52 @@ impl SplitReader {
         reason = "it lends from the reader, which an iterator cannot"
     )]
     pub fn next(&mut self) -> Result<Option<&mut Records>, SourceError> {
-        match &mut self.0 {
-            Kind::Parquet(reader) => reader.next(),
-            Kind::Jsonl(reader) => reader.next(),
+        if self.rest == 0 {
+            return Ok(None);
         }
+        let records = match &mut self.kind {
+            Kind::Parquet(reader) => reader.next()?,
+            Kind::Jsonl(reader) => reader.next()?,
+        };
+        let Some(records) = records else {
+            return Ok(None);
+        };
+        let shown = usize::try_from(self.rest).unwrap_or(usize::MAX);
+        records.shown = records.len().min(shown);
+        self.rest -= records.shown as u64;
+        if let Block::Parquet(batch) = &mut records.block {
+            batch.count_not_read(records.shown as u64);
+        }
+        if records.namespace.is_none() {
+            records.namespace.clone_from(&self.namespace);
+        }
+        Ok(Some(records))
     }
 }
 
 // === impl Records ===
 
 impl Records {
+    pub(crate) fn new(block: Block) -> Self {
+        Self {
+            block,
+            namespace: None,
+            shown: 0,
+        }
+    }
+
+    /// Shows all rows of a block that was filled anew.
+    pub(crate) fn show_all(&mut self) {
+        self.shown = match &self.block {
+            Block::Parquet(batch) => batch.len(),
+            Block::Jsonl(lines) => lines.len(),
+        };
+    }
+
     /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Block::Parquet(batch) => batch.len(),
-            Block::Jsonl(lines) => lines.len(),
-        }
+        self.shown
     }
 
     /// Whether there are no rows.
@@ -91,15 +153,37 @@ impl Records {
         self.len() == 0
     }
 
+    /// What was done to fields of the rows of this block that have been lent, each time once more:
+    /// the field, what was done, and how many times.
+    pub fn changes(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
+        let changes = match &self.block {
+            Block::Parquet(batch) => &batch.changes,
+            Block::Jsonl(lines) => lines.changes(),
+        };
+        changes.iter()
+    }
+
     /// A row.
     ///
     /// # Panics
     ///
     /// If there is no such row.
     pub fn row(&mut self, index: usize) -> Row<'_> {
-        match &mut self.0 {
+        assert!(
+            index < self.shown,
+            "there is no row {index} in a block of {}",
+            self.shown
+        );
+        let mut row = match &mut self.block {
             Block::Parquet(batch) => batch.row(index),
             Block::Jsonl(lines) => lines.row(index),
+        };
+        if let Some(namespace) = self.namespace.as_deref() {
+            match &mut row.content {
+                Ok(record) => record.namespace = record.namespace.or(Some(namespace)),
+                Err(bad) => bad.namespace = Some(namespace),
+            }
         }
+        row
     }
 }

@@ -122,7 +122,7 @@ impl Load {
                 dimension: None,
                 metric: None,
             },
-            memory_bound_bytes: memory_bound(settings),
+            memory_bound_bytes: memory_bound(settings, plan.page_bytes()),
             exit_zero_on_rejects: settings.exit_zero_on_rejects,
         };
         tracing::info!(
@@ -186,14 +186,20 @@ impl Load {
                 FormatChoice::Parquet => Some(Format::Parquet),
                 FormatChoice::Jsonl => Some(Format::Jsonl),
             },
+            ..Discovery::default()
         };
+        // The usual name, and those that stand in for it, are found without being stated.
+        let stated = |name: &str, usual: &str| (name != usual).then(|| name.to_owned());
         let plan_settings = PlanSettings {
             columns: Columns {
-                id: settings.id_column.clone(),
-                values: settings.vector_column.clone(),
-                sparse_values: settings.sparse_column.clone(),
-                metadata: settings.metadata_column.clone(),
+                id: stated(&settings.id_column, "id"),
+                values: stated(&settings.vector_column, "values"),
+                sparse_values: stated(&settings.sparse_column, "sparse_values"),
+                metadata: stated(&settings.metadata_column, "metadata"),
                 namespace: settings.namespace_column.clone(),
+                // A namespace that was named holds for all records.
+                own_namespaces: settings.namespace.is_empty(),
+                ..Columns::default()
             },
             ..PlanSettings::default()
         };
@@ -471,13 +477,12 @@ fn create_run_dir(settings: &Settings, run_id: &str) -> Result<RunDir, LoadError
 }
 
 /// What INV-6 allows: the budget, what each worker reads, and a constant.
-fn memory_bound(settings: &Settings) -> u64 {
-    // Four columns with a page of 1 MiB each, which is what writers make by default, as it stands
-    // in the file and unpacked.
-    const PAGES: u64 = 8 << 20;
+fn memory_bound(settings: &Settings, page_bytes: u64) -> u64 {
     const PER_WORKER: u64 = 8 << 20;
     const CONSTANT: u64 = 40_000_000;
-    settings.memory.0 + settings.worker_count() as u64 * (PAGES + PER_WORKER) + CONSTANT
+    let workers = settings.worker_count() as u64;
+    let reading = workers.saturating_mul(page_bytes.saturating_add(PER_WORKER));
+    settings.memory.0.saturating_add(reading).saturating_add(CONSTANT)
 }
 
 /// What the first rows of the inputs show.
@@ -491,7 +496,7 @@ enum FirstRows {
 /// Looks at the first block of rows that there is.
 fn first_rows(plan: &Plan) -> Result<FirstRows, SourceError> {
     for split in &plan.splits {
-        let mut reader = plan.open(split)?;
+        let mut reader = plan.peek(split)?;
         let Some(records) = reader.next()? else {
             continue;
         };

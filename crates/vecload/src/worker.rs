@@ -90,6 +90,9 @@ impl<T: Target> Worker<T> {
                 break;
             }
         }
+        for (field, action, times) in records.changes() {
+            tally.change(field, action, times);
+        }
         self.tell(Event::Read(tally.into_event(split)))?;
         outcome
     }
@@ -118,7 +121,7 @@ impl<T: Target> Worker<T> {
             Ok(()) => {
                 tally.count(&namespace);
                 for (field, action) in self.batcher.changes() {
-                    tally.change(field, action);
+                    tally.change(field, action, 1);
                 }
             }
         }
@@ -133,7 +136,7 @@ impl<T: Target> Worker<T> {
         tally: &mut Tally,
     ) -> Result<(), Stopping> {
         let default = std::mem::take(&mut self.default_namespace);
-        let namespace = self.batcher.namespace(&default);
+        let namespace = self.batcher.namespace(bad.namespace.unwrap_or(&default));
         self.default_namespace = default;
         tally.count(&namespace);
         let content = Content::Raw(bad.raw.into_owned());
@@ -172,8 +175,8 @@ impl Tally {
         entry.1 += 1;
     }
 
-    fn change(&mut self, field: &str, action: &'static str) {
-        *self.changes.entry((field.to_owned(), action)).or_default() += 1;
+    fn change(&mut self, field: &str, action: &'static str, times: u64) {
+        *self.changes.entry((field.to_owned(), action)).or_default() += times;
     }
 
     fn into_event(self, split: u32) -> ReadRows {

@@ -29,7 +29,13 @@ fn found_in(
         .iter()
         .map(|argument| format!("{base}/{argument}"))
         .collect();
-    let inputs = discover(&arguments, &Discovery { format })?;
+    let inputs = discover(
+        &arguments,
+        &Discovery {
+            format,
+            ..Discovery::default()
+        },
+    )?;
     Ok(inputs
         .into_iter()
         .map(|input| {
@@ -111,7 +117,8 @@ fn formats() {
         ("lines.json", "\u{feff} {\"id\":\"a\"}"),
         ("data.bin", "PAR1"),
         ("x.txt", "[]"),
-        ("d/a.json", ""),
+        ("d/a.txt", ""),
+        ("d/about.json", ""),
         ("d/b.parquet", ""),
     ]);
     let found = |name| found_in(&root, &[name], None).unwrap()[0].1;
@@ -120,7 +127,7 @@ fn formats() {
     let stated = |name| found_in(&root, &[name], Some(Format::Jsonl)).unwrap();
     assert_eq!(stated("x.txt"), [("x.txt".into(), Format::Jsonl)]);
     assert_eq!(stated("data.bin"), [("data.bin".into(), Format::Jsonl)]);
-    assert_eq!(stated("d"), [("d/a.json".into(), Format::Jsonl)]);
+    assert_eq!(stated("d"), [("d/a.txt".into(), Format::Jsonl)]);
 }
 
 /// Scenario: what cannot be an input.
@@ -129,7 +136,8 @@ fn formats() {
 fn refusals() {
     let root = tree(&[
         ("x.txt", "text"),
-        ("gz/a.jsonl.gz", ""),
+        ("bz/a.jsonl.bz2", ""),
+        ("a.parquet.gz", ""),
         ("empty/", ""),
         ("words/a.json", "{}"),
         ("words/b.csv", ""),
@@ -138,12 +146,19 @@ fn refusals() {
     let table = [
         ("none", SourceErrorKind::NotFound, "cannot find it"),
         ("x.txt", SourceErrorKind::Unsupported, "state the format"),
-        ("gz", SourceErrorKind::Unsupported, "decompress it first"),
+        ("bz", SourceErrorKind::Unsupported, "compress it with gzip"),
         (
-            "gz/a.jsonl.gz",
+            "bz/a.jsonl.bz2",
+            SourceErrorKind::Unsupported,
+            "compress it with gzip",
+        ),
+        (
+            "a.parquet.gz",
             SourceErrorKind::Unsupported,
             "decompress it first",
         ),
+        ("*.txt", SourceErrorKind::Empty, "none of the 1 paths"),
+        ("*.none", SourceErrorKind::Empty, "there is no such file"),
         ("empty", SourceErrorKind::Empty, "no Parquet or JSONL file"),
         ("words", SourceErrorKind::Empty, "words/a.json and 1 more"),
         ("run", SourceErrorKind::Empty, "it is a run directory"),
@@ -157,4 +172,132 @@ fn refusals() {
     assert_eq!(discover(&[], &Discovery::default()).unwrap(), []);
     let device = discover(&["/dev/null".to_owned()], &Discovery::default()).unwrap_err();
     assert_eq!(device.kind(), SourceErrorKind::Unsupported);
+}
+
+/// Scenario: globs of names and of directories, with hidden names; further arguments in a file.
+/// Guarantees: they stand for what a shell would give, sorted, and only for data.
+#[test]
+fn globs_and_lists() {
+    let root = tree(&[
+        ("d/1/b.parquet", ""),
+        ("d/1/a.jsonl", ""),
+        ("d/1/notes.md", ""),
+        ("d/2/c.jsonl", ""),
+        ("d/2/deep/e.jsonl", ""),
+        ("d/.hidden/x.jsonl", ""),
+        ("d/_tmp.jsonl", ""),
+        ("d/records.json", "[]"),
+        ("odd[1].jsonl", ""),
+    ]);
+    let table: [(&str, &[&str]); 7] = [
+        ("d/*/*.jsonl", &["d/1/a.jsonl", "d/2/c.jsonl"]),
+        (
+            "d/**/*.jsonl",
+            &["d/1/a.jsonl", "d/2/c.jsonl", "d/2/deep/e.jsonl"],
+        ),
+        (
+            "d/{1,2}",
+            &[
+                "d/1/a.jsonl",
+                "d/1/b.parquet",
+                "d/2/c.jsonl",
+                "d/2/deep/e.jsonl",
+            ],
+        ),
+        ("d/1/[a-b]*", &["d/1/a.jsonl", "d/1/b.parquet"]),
+        ("d/*.json", &["d/records.json"]),
+        (
+            "d/?/*",
+            &[
+                "d/1/a.jsonl",
+                "d/1/b.parquet",
+                "d/2/c.jsonl",
+                "d/2/deep/e.jsonl",
+            ],
+        ),
+        ("odd[1].jsonl", &["odd[1].jsonl"]),
+    ];
+    for (glob, expected) in table {
+        assert_eq!(names(&root, &[glob]), expected, "{glob}");
+    }
+    let base = root.path().to_str().unwrap();
+    for end in ["\n", "\0"] {
+        let list = root.path().join("list");
+        let lines = [
+            format!("{base}/d/2"),
+            String::new(),
+            format!("{base}/d/*/b.*"),
+        ];
+        fs::write(&list, lines.join(end)).unwrap();
+        let discovery = Discovery {
+            files_from: Some(list),
+            ..Discovery::default()
+        };
+        let found = discover(&[], &discovery).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|input| input.name.replace(base, ""))
+            .collect();
+        assert_eq!(
+            found,
+            ["/d/2/c.jsonl", "/d/2/deep/e.jsonl", "/d/1/b.parquet"]
+        );
+    }
+}
+
+/// Scenario: patterns of names and of paths that are wanted and not wanted; a pattern that is none.
+/// Guarantees: they choose among the files of directories and leave a file that is named alone.
+#[test]
+fn wanted_files() {
+    let root = tree(&[
+        ("d/a.jsonl", ""),
+        ("d/b.jsonl", ""),
+        ("d/old/a.jsonl", ""),
+        ("d/old/c.jsonl", ""),
+    ]);
+    let base = root.path().to_str().unwrap();
+    let chosen = |argument: &str, include: &[&str], exclude: &[&str]| {
+        let owned = |patterns: &[&str]| patterns.iter().map(|glob| (*glob).to_owned()).collect();
+        let discovery = Discovery {
+            include: owned(include),
+            exclude: owned(exclude),
+            ..Discovery::default()
+        };
+        let found = discover(&[format!("{base}/{argument}")], &discovery)?;
+        let names = found.iter().map(|input| input.name.replace(base, ""));
+        Ok::<_, SourceError>(names.collect::<Vec<_>>())
+    };
+    let found = chosen("d", &["a.*"], &[]).unwrap();
+    assert_eq!(found, ["/d/a.jsonl", "/d/old/a.jsonl"]);
+    let found = chosen("d", &[], &["old/*", "b*"]).unwrap();
+    assert_eq!(found, ["/d/a.jsonl"]);
+    assert_eq!(
+        chosen("d/b.jsonl", &["a.*"], &["b*"]).unwrap(),
+        ["/d/b.jsonl"]
+    );
+    let error = chosen("d", &["["], &[]).unwrap_err();
+    assert!(error.to_string().contains("it is no pattern"), "{error}");
+}
+
+/// Scenario: the standard input named twice; a named pipe; a link that leads to itself.
+/// Guarantees: the input is one stream; the pipe is refused with what to do; the link is an error.
+#[test]
+fn streams_and_pipes() {
+    let found = discover(&["-".to_owned(), "-".to_owned()], &Discovery::default()).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].kind, InputKind::Stream);
+    let root = tree(&[("d/", "")]);
+    let pipe = root.path().join("pipe");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&pipe)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let error = refusal(&root, "pipe");
+    assert!(
+        error.to_string().contains("give - and redirect it"),
+        "{error}"
+    );
+    symlink(root.path().join("d/loop"), root.path().join("d/loop")).unwrap();
+    assert_eq!(refusal(&root, "d").kind(), SourceErrorKind::Unreadable);
 }

@@ -11,7 +11,7 @@ use vecload_record::Reason;
 const MAX_DEPTH: usize = 128;
 
 /// A place in a JSON text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Cursor<'a> {
     text: &'a str,
     bytes: &'a [u8],
@@ -261,34 +261,41 @@ impl<'a> Cursor<'a> {
             return Ok(());
         }
         loop {
-            self.peek();
-            let rest = &self.bytes[self.at..];
-            let parsed = if begins_number(rest) {
-                fast_float2::parse_partial::<f32, _>(rest).ok()
-            } else {
-                None
-            };
-            let Some((value, length)) = parsed else {
-                let mut flaw = self.unexpected("a number");
-                flaw.message = format!("value {}: {}", values.len(), flaw.message);
-                return Err(flaw);
-            };
-            if value.is_infinite() {
-                return Err(Flaw {
-                    reason: Reason::NotFinite,
-                    message: format!(
-                        "value {}: {} is beyond the range of float32",
-                        values.len(),
-                        String::from_utf8_lossy(&rest[..length.min(40)])
-                    ),
-                });
-            }
+            let value = self.float().map_err(|flaw| Flaw {
+                message: format!("value {}: {}", values.len(), flaw.message),
+                ..flaw
+            })?;
             values.push(value);
-            self.at += length;
             if !self.more(b']')? {
                 return Ok(());
             }
         }
+    }
+
+    /// A number, rounded to f32 once, to the nearest.
+    #[inline]
+    pub(super) fn float(&mut self) -> Result<f32> {
+        self.peek();
+        let rest = &self.bytes[self.at..];
+        let parsed = if begins_number(rest) {
+            fast_float2::parse_partial::<f32, _>(rest).ok()
+        } else {
+            None
+        };
+        let Some((value, length)) = parsed else {
+            return Err(self.unexpected("a number"));
+        };
+        if value.is_infinite() {
+            return Err(Flaw {
+                reason: Reason::NotFinite,
+                message: format!(
+                    "{} is beyond the range of float32",
+                    String::from_utf8_lossy(&rest[..length.min(40)])
+                ),
+            });
+        }
+        self.at += length;
+        Ok(value)
     }
 
     /// A list of integers from 0 to 2^32 - 1.

@@ -2,6 +2,10 @@
 //!
 //! Id, namespace and metadata are lent from the line itself, from the scratch where they have
 //! escapes. Metadata is only known to be a JSON object; what is in it is for the target to judge.
+//! Where keys of the record are the metadata, their text is put together to one object as it stands.
+//!
+//! A sparse vector is an object of `indices` and `values`, an object of weights by index, or the two
+//! lists under keys of the record.
 //!
 //! A line with the key `_reject` is a dead letter of an earlier run: its fields have the canonical
 //! names and its namespace counts, whatever the columns of other lines are called.
@@ -9,11 +13,14 @@
 use vecload_record::{Dense, Metadata, Operation, Reason, RecordRef, Reject, Sparse};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::cursor::{Cursor, Flaw, Text};
-use crate::Columns;
+use super::{
+    cursor::{Cursor, Flaw, Text},
+    keys::{Keys, MetadataKeys, is_indices},
+};
+use crate::changes::{Changes, NOT_READ};
 
 /// The key that marks a dead letter.
-const REJECT: &str = "_reject";
+pub(super) const REJECT: &str = "_reject";
 
 /// What is kept from line to line so as not to be allocated again.
 #[derive(Debug, Default)]
@@ -22,6 +29,8 @@ pub(super) struct Scratch {
     indices: Vec<u32>,
     weights: Vec<f32>,
     text: String,
+    /// The object of the keys that are metadata, without its end.
+    fields: String,
     /// Hashes of the keys that have no field in a record.
     others: Vec<u128>,
 }
@@ -32,10 +41,17 @@ struct Parsed {
     id: Option<Text>,
     namespace: Option<Text>,
     has_values: bool,
-    has_sparse: bool,
+    sparse: Parts,
     metadata: Option<Text>,
     /// It is a dead letter and was read no further.
     is_dead_letter: bool,
+}
+
+/// Which parts of a sparse vector there are.
+#[derive(Debug, Default, Clone, Copy)]
+struct Parts {
+    indices: bool,
+    values: bool,
 }
 
 /// The fields of a record.
@@ -44,6 +60,7 @@ enum Field {
     Id,
     Values,
     Sparse,
+    SparseIndices,
     Metadata,
     Namespace,
 }
@@ -51,21 +68,29 @@ enum Field {
 /// The record that `line` holds.
 pub(super) fn parse<'a>(
     line: &'a [u8],
-    columns: &Columns,
+    keys: &Keys,
+    canonical: &Keys,
     scratch: &'a mut Scratch,
+    changes: &mut Changes,
 ) -> Result<RecordRef<'a>, Reject> {
     let line = str::from_utf8(line).map_err(|error| {
         let message = format!("invalid UTF-8 at byte {} of the line", error.valid_up_to());
         Reject::new(Reason::Malformed, "", message)
     })?;
-    let mut parsed = scratch.parse(line, columns, false)?;
+    let mut parsed = scratch.parse(line, keys, false, changes)?;
     if parsed.is_dead_letter {
-        parsed = scratch.parse(line, &Columns::of_dead_letters(), true)?;
+        parsed = scratch.parse(line, canonical, true, changes)?;
+    }
+    if parsed.sparse.indices != parsed.sparse.values {
+        return Err(Field::Sparse.reject(incomplete()));
+    }
+    if !scratch.fields.is_empty() {
+        scratch.fields.push('}');
     }
     let scratch = &*scratch;
     let text = |text: Text| text.of(line, &scratch.text);
     let Some(id) = parsed.id else {
-        let message = format!("there is no {:?}, or it is null", columns.id);
+        let message = format!("there is no {:?}, or it is null", keys.id);
         return Err(Reject::new(Reason::MissingId, "id", message));
     };
     Ok(RecordRef {
@@ -73,32 +98,41 @@ pub(super) fn parse<'a>(
         namespace: parsed.namespace.map(text),
         id: text(id),
         dense: parsed.has_values.then_some(Dense::Floats(&scratch.values)),
-        sparse: parsed.has_sparse.then_some(Sparse {
+        sparse: parsed.sparse.values.then_some(Sparse {
             indices: &scratch.indices,
             values: &scratch.weights,
         }),
-        metadata: parsed
-            .metadata
-            .map_or(Metadata::Absent, |json| Metadata::Json(text(json))),
+        metadata: match parsed.metadata {
+            Some(json) => Metadata::Json(text(json)),
+            None if scratch.fields.is_empty() => Metadata::Absent,
+            None => Metadata::Json(&scratch.fields),
+        },
     })
+}
+
+fn incomplete() -> Flaw {
+    Flaw {
+        reason: Reason::InvalidSparse,
+        message: "a sparse vector has both indices and values".to_owned(),
+    }
 }
 
 // === impl Field ===
 
 impl Field {
-    fn of(key: &str, columns: &Columns) -> Option<Self> {
-        if key == columns.id {
+    fn of(key: &str, keys: &Keys) -> Option<Self> {
+        if key == keys.id {
             Some(Self::Id)
-        } else if key == columns.values {
+        } else if key == keys.values {
             Some(Self::Values)
-        } else if key == columns.metadata {
+        } else if matches!(&keys.metadata, MetadataKeys::Whole(name) if name == key) {
             Some(Self::Metadata)
-        } else if key == columns.sparse_values
-            || (key == "sparseValues" && columns.sparse_values == "sparse_values")
-        {
+        } else if key == keys.sparse || keys.sparse_also == Some(key) {
             Some(Self::Sparse)
-        } else if columns.namespace.as_deref() == Some(key) {
+        } else if keys.namespace.as_deref() == Some(key) {
             Some(Self::Namespace)
+        } else if is_indices(key) {
+            Some(Self::SparseIndices)
         } else {
             None
         }
@@ -108,7 +142,7 @@ impl Field {
         match self {
             Self::Id => "id",
             Self::Values => "values",
-            Self::Sparse => "sparse_values",
+            Self::Sparse | Self::SparseIndices => "sparse_values",
             Self::Metadata => "metadata",
             Self::Namespace => "namespace",
         }
@@ -131,10 +165,12 @@ impl Scratch {
     fn parse(
         &mut self,
         line: &str,
-        columns: &Columns,
+        keys: &Keys,
         is_dead_letter: bool,
+        changes: &mut Changes,
     ) -> Result<Parsed, Reject> {
         self.text.clear();
+        self.fields.clear();
         self.others.clear();
         let mut parsed = Parsed::default();
         let mut seen = 0_u8;
@@ -146,9 +182,13 @@ impl Scratch {
         let mut more = !cursor.take(b'}');
         while more {
             let mark = self.text.len();
+            cursor.peek();
+            let start = cursor.at();
             let key = cursor.string(&mut self.text)?;
+            let quoted = start..cursor.at();
             let key = key.of(line, &self.text);
-            let field = Field::of(key, columns);
+            let field = Field::of(key, keys);
+            let mut is_metadata = false;
             match field {
                 Some(field) => {
                     let bit = 1 << field as u8;
@@ -161,7 +201,15 @@ impl Scratch {
                     parsed.is_dead_letter = true;
                     return Ok(parsed);
                 }
-                None => self.others.push(xxh3_128_with_seed(key.as_bytes(), 0)),
+                None => {
+                    self.others.push(xxh3_128_with_seed(key.as_bytes(), 0));
+                    is_metadata = !matches!(keys.metadata, MetadataKeys::Whole(_))
+                        && keys.metadata.has(key)
+                        && key != REJECT;
+                    if !is_metadata && !is_dead_letter {
+                        changes.add(key, NOT_READ, 1);
+                    }
+                }
             }
             self.text.truncate(mark);
             cursor.expect(b':')?;
@@ -169,7 +217,20 @@ impl Scratch {
                 Some(field) => self
                     .field(field, &mut cursor, &mut parsed)
                     .map_err(|flaw| field.reject(flaw))?,
-                None => cursor.skip(1)?,
+                None => {
+                    cursor.peek();
+                    let start = cursor.at();
+                    if is_metadata {
+                        cursor.skip(1).map_err(in_metadata)?;
+                        self.fields
+                            .push(if self.fields.is_empty() { '{' } else { ',' });
+                        self.fields.push_str(&line[quoted]);
+                        self.fields.push(':');
+                        self.fields.push_str(&line[start..cursor.at()]);
+                    } else {
+                        cursor.skip(1)?;
+                    }
+                }
             }
             more = cursor.more(b'}')?;
         }
@@ -198,9 +259,26 @@ impl Scratch {
                 cursor.floats(&mut self.values)?;
                 parsed.has_values = true;
             }
+            Field::Sparse if cursor.peek() == Some(b'[') => {
+                cursor.floats(&mut self.weights)?;
+                parsed.sparse.values = true;
+            }
             Field::Sparse => {
+                if parsed.sparse.indices {
+                    return Err(Flaw::malformed("the indices stand twice"));
+                }
                 self.sparse(cursor)?;
-                parsed.has_sparse = true;
+                parsed.sparse = Parts {
+                    indices: true,
+                    values: true,
+                };
+            }
+            Field::SparseIndices => {
+                if parsed.sparse.indices {
+                    return Err(Flaw::malformed("the indices stand twice"));
+                }
+                cursor.indices(&mut self.indices)?;
+                parsed.sparse.indices = true;
             }
             Field::Metadata => parsed.metadata = Some(self.metadata(cursor)?),
         }
@@ -232,14 +310,7 @@ impl Scratch {
             Some(b'"') => cursor.string(&mut self.text),
             Some(b'{') => {
                 let start = cursor.at();
-                cursor.skip(1).map_err(|flaw| match flaw.reason {
-                    // NaN and its like are told apart from other defects of the line.
-                    Reason::NotFinite => Flaw {
-                        reason: Reason::InvalidMetadata,
-                        ..flaw
-                    },
-                    _ => flaw,
-                })?;
+                cursor.skip(1).map_err(in_metadata)?;
                 Ok(Text::Borrowed(start..cursor.at()))
             }
             _ => Err(Flaw {
@@ -249,26 +320,35 @@ impl Scratch {
         }
     }
 
-    /// An object of `indices` and `values`.
+    /// An object of `indices` and `values`, or of weights by index.
     fn sparse(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Flaw> {
         if cursor.peek() != Some(b'{') {
             return Err(cursor.unexpected("an object of indices and values"));
         }
         cursor.expect(b'{')?;
-        let (mut has_indices, mut has_values) = (false, false);
+        self.indices.clear();
+        self.weights.clear();
+        let mut parts = Parts::default();
+        let mut has_weights = false;
         let mut more = !cursor.take(b'}');
         while more {
             let mark = self.text.len();
             let key = cursor.string(&mut self.text)?;
             let key = key.of(cursor.text(), &self.text);
+            let is_index = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
+            let is_weight = is_index && !parts.indices && !parts.values;
             let seen = match key {
-                "indices" => Some(&mut has_indices),
-                "values" => Some(&mut has_values),
+                "indices" if !has_weights => Some(&mut parts.indices),
+                "values" if !has_weights => Some(&mut parts.values),
                 _ => None,
             };
             let is_indices = key == "indices";
             if seen.is_none() {
                 self.others.push(xxh3_128_with_seed(key.as_bytes(), 1));
+            }
+            if is_weight {
+                self.indices.push(index(key)?);
+                has_weights = true;
             }
             self.text.truncate(mark);
             cursor.expect(b':')?;
@@ -282,17 +362,32 @@ impl Scratch {
                         cursor.floats(&mut self.weights)?;
                     }
                 }
+                None if is_weight => self.weights.push(cursor.float()?),
                 None => cursor.skip(2)?,
             }
             more = cursor.more(b'}')?;
         }
-        if has_indices && has_values {
-            Ok(())
-        } else {
-            Err(Flaw {
-                reason: Reason::InvalidSparse,
-                message: "a sparse vector has both indices and values".to_owned(),
-            })
+        match has_weights || (parts.indices && parts.values) {
+            true => Ok(()),
+            false => Err(incomplete()),
         }
+    }
+}
+
+fn index(key: &str) -> Result<u32, Flaw> {
+    key.parse().map_err(|_| Flaw {
+        reason: Reason::InvalidSparse,
+        message: format!("index {key:.40} is not an integer from 0 to 4294967295"),
+    })
+}
+
+/// NaN and its like are told apart from other defects of the line.
+fn in_metadata(flaw: Flaw) -> Flaw {
+    match flaw.reason {
+        Reason::NotFinite => Flaw {
+            reason: Reason::InvalidMetadata,
+            ..flaw
+        },
+        _ => flaw,
     }
 }

@@ -1,34 +1,46 @@
-//! JSONL: blocks of lines.
+//! JSONL, and JSON documents that list records: blocks of records.
 //!
-//! A [`Reader`] owns the lines that begin in its range of bytes, so a range may begin and end
-//! anywhere: a line that begins before it belongs to the range before. It reads blocks of about
-//! 1 MiB; what is left of a block after its last newline is carried over into the next.
+//! A plain file is read by ranges: a reader owns the lines that begin in its range of bytes, so a
+//! range may begin and end anywhere. What is compressed, a stream, or one document is read as a
+//! whole. Either way about 1 MiB is held at a time; what is left of a block after its last record is
+//! carried over into the next.
 //!
 //! A line that is longer than 8 MiB is given as a bad row of its first KiB and passed over without
-//! being kept. Blank lines are no rows. Lines become records in [`line`], one at a time and only when
+//! being kept. Blank lines are no rows. Text becomes records in [`line`], one at a time and only when
 //! they are asked for; the block lends them.
 
+mod bytes;
 mod cursor;
+mod elements;
+mod form;
+mod keys;
 mod line;
+mod lines;
 #[cfg(test)]
 mod tests;
 
 use std::{
     borrow::Cow,
-    fs::File,
-    io::{Read, Seek, SeekFrom},
+    io::{self, Read},
     ops::Range,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use vecload_record::{At, Reason, Reject};
 
-use self::line::{Scratch, parse};
-use crate::{
-    BadRow, Columns, Input, Place, Records, Row, SourceError, SourceErrorKind, reader::Block,
-};
-
 pub(crate) use self::cursor::is_object;
+use self::{
+    bytes::{Bytes, unpacked},
+    elements::ElementCutter,
+    form::{Form, Head, namespace_of_tail},
+    keys::Keys,
+    line::{Scratch, parse},
+    lines::LineCutter,
+};
+use crate::{
+    BadRow, Compression, Input, InputKind, Mapping, PlanSettings, Records, Row, SourceError,
+    SourceErrorKind, changes::Changes, reader::Block,
+};
 
 /// How much is read and kept.
 #[derive(Debug, Clone, Copy)]
@@ -42,43 +54,59 @@ struct Limits {
     kept: usize,
 }
 
-/// Reads the lines of a range.
+/// An input whose first records have been looked at.
+#[derive(Debug)]
+pub(crate) struct JsonlInput {
+    form: Form,
+    keys: Arc<Keys>,
+    mapping: Mapping,
+    /// The namespace that the document around the records names.
+    namespace: Option<Arc<str>>,
+    /// What unpacking keeps.
+    window: u64,
+    stream: Option<Mutex<Stream>>,
+}
+
+/// A stream: what has been read of it, and the rest until it is taken.
+struct Stream {
+    head: Head,
+    rest: Option<Box<dyn Read + Send>>,
+    compression: Compression,
+}
+
+/// Reads records.
 #[derive(Debug)]
 pub(crate) struct Reader {
+    name: String,
     cutter: Cutter,
     /// Always a block of lines; kept as what is lent.
     records: Records,
 }
 
-/// Reads a file and cuts it into lines.
 #[derive(Debug)]
-struct Cutter {
-    name: String,
-    file: File,
-    limits: Limits,
-    /// Lines that begin here or later belong to the next range.
-    end: u64,
-    /// The size of the file.
-    file_end: u64,
-    /// The offset in the file of the buffer's first byte.
-    base: u64,
-    /// The part of the buffer, from here on, that has not been given out.
-    carry: usize,
-    /// Whether the next byte is within a line that is not to be given out: one that began before the
-    /// range, or the rest of one that is too long.
-    within: bool,
-    done: bool,
-    /// The number of the next row.
-    row: u64,
+enum Cutter {
+    Lines(LineCutter),
+    Elements { cutter: ElementCutter, form: Form },
 }
 
-/// A block of lines.
+/// A block of records as text.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    columns: Arc<Columns>,
-    buffer: Vec<u8>,
-    lines: Vec<Line>,
+    keys: Arc<Keys>,
+    /// The keys of dead letters, whatever those of other lines are.
+    canonical: Keys,
+    chunk: Chunk,
     scratch: Scratch,
+    changes: Changes,
+}
+
+/// Text, and where the records are in it.
+#[derive(Debug, Default)]
+struct Chunk {
+    buffer: Vec<u8>,
+    rows: Vec<Line>,
+    /// The number of the next row.
+    next: u64,
 }
 
 #[derive(Debug)]
@@ -101,177 +129,286 @@ impl Default for Limits {
     }
 }
 
-// === impl Reader ===
+// === impl JsonlInput ===
 
-impl Reader {
-    /// Opens a file for the lines that begin in `range`.
+impl JsonlInput {
+    /// Looks at the first records of an input. A stream is read from `stdin`.
     pub(crate) fn open(
         input: &Input,
-        columns: &Columns,
-        range: Range<u64>,
+        settings: &PlanSettings,
+        stdin: Option<Box<dyn Read + Send>>,
     ) -> Result<Self, SourceError> {
-        Self::with_limits(input, columns, range, Limits::default())
+        let unsupported =
+            |message: String| SourceError::new(SourceErrorKind::Unsupported, &input.name, message);
+        let (head, stream, window) = match input.kind {
+            InputKind::File => {
+                let mut bytes = Bytes::open(input, 0)?;
+                let head = Head::read(&input.name, &mut bytes, Limits::default())?;
+                (head, None, bytes::kept(input)?)
+            }
+            InputKind::Stream => {
+                let stdin = stdin.ok_or_else(|| {
+                    unsupported("the standard input can be read once; name it once".into())
+                })?;
+                let stream = Stream::open(input, stdin)?;
+                // The window of a stream is not known before it is unpacked.
+                (stream.head.clone(), Some(stream), 0)
+            }
+        };
+        let form = Form::of(&head);
+        let keys = head.with_records(&input.name, &form, |records| {
+            Keys::find(records, &settings.columns)
+        })?;
+        let (keys, mapping) = keys.map_err(unsupported)?;
+        let mut opened = Self {
+            form,
+            keys: Arc::new(keys),
+            mapping,
+            namespace: None,
+            window,
+            stream: stream.map(Mutex::new),
+        };
+        if settings.columns.own_namespaces {
+            opened.namespace = opened.find_namespace(input, &head)?;
+        }
+        Ok(opened)
     }
 
-    fn with_limits(
-        input: &Input,
-        columns: &Columns,
-        range: Range<u64>,
-        limits: Limits,
-    ) -> Result<Self, SourceError> {
-        let io = |error| SourceError::io(&input.name, "open it", &error);
-        let mut file = File::open(&input.path).map_err(io)?;
-        input.expect_size(file.metadata().map_err(io)?.len())?;
-        // The byte before the range tells whether a line begins with the range.
-        let base = range.start.saturating_sub(1);
-        file.seek(SeekFrom::Start(base)).map_err(io)?;
-        Ok(Self {
-            cutter: Cutter {
-                name: input.name.clone(),
-                file,
-                limits,
-                end: range.end.min(input.bytes),
-                file_end: input.bytes,
-                base,
-                carry: 0,
-                within: range.start > 0,
-                done: range.start >= range.end,
-                row: 0,
-            },
-            records: Records(Block::Jsonl(Lines {
-                columns: Arc::new(columns.clone()),
-                buffer: Vec::new(),
-                lines: Vec::new(),
-                scratch: Scratch::default(),
-            })),
-        })
-    }
-
-    /// The next block of lines.
-    pub(crate) fn next(&mut self) -> Result<Option<&mut Records>, SourceError> {
-        let Block::Jsonl(lines) = &mut self.records.0 else {
+    /// The namespace that stands beside the records of a document, before or after them.
+    fn find_namespace(&self, input: &Input, head: &Head) -> Result<Option<Arc<str>>, SourceError> {
+        let Form::Object { namespace, .. } = &self.form else {
             return Ok(None);
         };
-        self.cutter.fill(lines)?;
-        Ok((!self.records.is_empty()).then_some(&mut self.records))
+        if let Some(namespace) = namespace {
+            return Ok(Some(Arc::from(namespace.as_str())));
+        }
+        let mut reader = match (&self.stream, head.is_all) {
+            (None, _) => self.read_file(input, 0..u64::MAX, Limits::default())?,
+            (Some(_), true) => {
+                let bytes = head.bytes(self.form.start());
+                self.reader(input, bytes, 0..u64::MAX, Limits::default())
+            }
+            (Some(_), false) => {
+                return Err(SourceError::new(
+                    SourceErrorKind::Unsupported,
+                    &input.name,
+                    "of a stream the namespace must be known before its records; write \"namespace\" before \"vectors\", give --namespace, or name a file",
+                ));
+            }
+        };
+        while reader.next()?.is_some() {}
+        match &reader.cutter {
+            Cutter::Elements { cutter, .. } => Ok(namespace_of_tail(&cutter.tail)
+                .ok()
+                .flatten()
+                .map(Arc::from)),
+            Cutter::Lines(_) => Ok(None),
+        }
+    }
+
+    /// Whether it can be read by ranges.
+    pub(crate) fn has_ranges(&self, input: &Input) -> bool {
+        self.form == Form::Lines
+            && input.kind == InputKind::File
+            && input.compression == Compression::None
+    }
+
+    /// What the keys were taken for.
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// What is held besides the block that is read.
+    pub(crate) fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// The namespace that the document around the records names.
+    pub(crate) fn namespace(&self) -> Option<&Arc<str>> {
+        self.namespace.as_ref()
+    }
+
+    /// Opens a range, or all where there are no ranges. A stream is taken, and can be opened once.
+    pub(crate) fn read(&self, input: &Input, range: Range<u64>) -> Result<Reader, SourceError> {
+        let Some(stream) = &self.stream else {
+            return self.read_file(input, range, Limits::default());
+        };
+        let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(rest) = stream.rest.take() else {
+            return Err(SourceError::new(
+                SourceErrorKind::Changed,
+                &input.name,
+                "the stream has been read and cannot be read again",
+            ));
+        };
+        let compression = stream.compression;
+        let head = std::mem::take(&mut stream.head.bytes);
+        let start = self.form.start().min(head.len() as u64);
+        let mut head = io::Cursor::new(head);
+        head.set_position(start);
+        let bytes = Bytes::Stream {
+            stream: Box::new(head.chain(rest)),
+            compression,
+            ended: false,
+        };
+        Ok(self.reader(input, bytes, 0..u64::MAX, Limits::default()))
+    }
+
+    /// The same, but of a stream only what has been read of it to make the plan; it is not taken.
+    pub(crate) fn peek(&self, input: &Input, range: Range<u64>) -> Result<Reader, SourceError> {
+        let Some(stream) = &self.stream else {
+            return self.read_file(input, range, Limits::default());
+        };
+        let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = stream.head.bytes(self.form.start());
+        Ok(self.reader(input, bytes, 0..u64::MAX, Limits::default()))
+    }
+
+    fn read_file(
+        &self,
+        input: &Input,
+        range: Range<u64>,
+        limits: Limits,
+    ) -> Result<Reader, SourceError> {
+        if self.has_ranges(input) {
+            let base = range.start.saturating_sub(1);
+            let bytes = Bytes::open(input, base)?;
+            return Ok(self.reader(input, bytes, range, limits));
+        }
+        let start = self.form.start();
+        let mut bytes = Bytes::open(input, start)?;
+        if let (Bytes::Stream { stream, .. }, true) = (&mut bytes, start > 0) {
+            io::copy(&mut stream.take(start), &mut io::sink())
+                .map_err(|error| SourceError::io(&input.name, "unpack it", &error))?;
+        }
+        Ok(self.reader(input, bytes, 0..u64::MAX, limits))
+    }
+
+    /// A reader of `bytes`: of lines from a byte before the range on, else from the first record on.
+    fn reader(&self, input: &Input, bytes: Bytes, range: Range<u64>, limits: Limits) -> Reader {
+        let name = &input.name;
+        let cutter = match &self.form {
+            Form::Lines => {
+                let base = range.start.saturating_sub(1);
+                Cutter::Lines(LineCutter::new(name, bytes, limits, base, range))
+            }
+            form => Cutter::Elements {
+                cutter: ElementCutter::new(name, bytes, limits, form.start(), form.is_list()),
+                form: form.clone(),
+            },
+        };
+        Reader::new(name, cutter, &self.keys)
     }
 }
 
-// === impl Cutter ===
+// === impl Stream ===
 
-impl Cutter {
-    /// Makes `lines` the next block, which is empty only at the end.
-    fn fill(&mut self, lines: &mut Lines) -> Result<(), SourceError> {
-        lines.lines.clear();
-        lines.buffer.drain(..self.carry);
-        self.base += self.carry as u64;
-        self.carry = 0;
-        // What is carried over has been searched: it has no newline.
-        let mut searched = lines.buffer.len();
-        while !self.done && lines.lines.is_empty() {
-            let position = self.base + lines.buffer.len() as u64;
-            let at_end = position >= self.file_end;
-            if !at_end {
-                self.read(position, &mut lines.buffer)?;
-            }
-            self.cut(lines, searched, at_end);
-            searched = lines.buffer.len();
-        }
-        Ok(())
-    }
-
-    /// Reads the next block to the end of `buffer`. The range's last line is finished in small steps.
-    fn read(&mut self, position: u64, buffer: &mut Vec<u8>) -> Result<(), SourceError> {
-        const STEP: u64 = 64 << 10;
-        let block = self.limits.block as u64;
-        let wanted = if position < self.end {
-            block.min(self.end - position)
-        } else {
-            block.min(STEP)
-        };
-        let wanted = wanted.min(self.file_end - position);
-        // Exactly: by doubling, a line of 8 MiB would take 16.
-        buffer.reserve_exact(usize::try_from(wanted).unwrap_or(self.limits.block));
-        let got = Read::take(&mut self.file, wanted)
-            .read_to_end(buffer)
-            .map_err(|error| {
-                SourceError::io(&self.name, "read it", &error).at(Place::Offset(position))
-            })?;
-        if (got as u64) < wanted {
+impl Stream {
+    fn open(input: &Input, mut stdin: Box<dyn Read + Send>) -> Result<Self, SourceError> {
+        let io = |error| SourceError::io(&input.name, "read it", &error);
+        let mut magic = Vec::new();
+        Read::take(&mut stdin, 4)
+            .read_to_end(&mut magic)
+            .map_err(io)?;
+        if magic == b"PAR1" {
             return Err(SourceError::new(
-                SourceErrorKind::Changed,
-                &self.name,
-                format!(
-                    "the file ends here and had {} bytes when it was found; load it again when nothing writes to it",
-                    self.file_end
-                ),
-            )
-            .at(Place::Offset(position + got as u64)));
+                SourceErrorKind::Unsupported,
+                &input.name,
+                "Parquet is not read from a stream, for its footer is at the end; name the file",
+            ));
         }
-        Ok(())
+        let compression = Compression::of_content(&magic);
+        let packed = Box::new(io::Cursor::new(magic).chain(stdin));
+        let stream = unpacked(packed, compression).map_err(io)?;
+        let mut bytes = Bytes::Stream {
+            stream,
+            compression,
+            ended: false,
+        };
+        let head = Head::read(&input.name, &mut bytes, Limits::default())?;
+        let Bytes::Stream { stream, .. } = bytes else {
+            unreachable!("bytes stay what they are");
+        };
+        Ok(Self {
+            head,
+            rest: Some(stream),
+            compression,
+        })
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
+
+// === impl Reader ===
+
+impl Reader {
+    fn new(name: &str, cutter: Cutter, keys: &Arc<Keys>) -> Self {
+        Self {
+            name: name.to_owned(),
+            cutter,
+            records: Records::new(Block::Jsonl(Box::new(Lines {
+                keys: Arc::clone(keys),
+                canonical: Keys::canonical(),
+                chunk: Chunk::default(),
+                scratch: Scratch::default(),
+                changes: Changes::default(),
+            }))),
+        }
     }
 
-    /// Cuts the buffer, of which the first `searched` bytes are known to have no newline, into lines.
-    fn cut(&mut self, lines: &mut Lines, searched: usize, at_end: bool) {
-        let mut from = searched.max(self.carry);
-        while let Some(newline) = memchr::memchr(b'\n', &lines.buffer[from..]) {
-            let newline = from + newline;
-            from = newline + 1;
-            if !std::mem::take(&mut self.within) {
-                self.push(lines, newline);
-            }
-            self.carry = from;
-            if self.base + from as u64 >= self.end {
-                self.done = true;
-                return;
+    /// The next block of records.
+    pub(crate) fn next(&mut self) -> Result<Option<&mut Records>, SourceError> {
+        let Block::Jsonl(lines) = &mut self.records.block else {
+            return Ok(None);
+        };
+        lines.changes.clear();
+        lines.chunk.rows.clear();
+        match &mut self.cutter {
+            Cutter::Lines(cutter) => cutter.fill(&mut lines.chunk)?,
+            Cutter::Elements { cutter, form } => {
+                cutter.fill(&mut lines.chunk)?;
+                if lines.chunk.rows.is_empty() {
+                    form.check_tail(&self.name, &cutter.tail)?;
+                }
             }
         }
-        let length = lines.buffer.len();
-        if self.within {
-            // Nothing of this line is wanted. None that begins in the range can follow, if the range
-            // ends here.
-            lines.buffer.truncate(self.carry);
-            self.base += (length - self.carry) as u64;
-            self.done = at_end || self.base + self.carry as u64 >= self.end;
-        } else if at_end {
-            if length > self.carry {
-                self.push(lines, length);
-            }
-            self.carry = length;
-            self.done = true;
-        } else if length - self.carry > self.limits.line {
-            self.push(lines, length);
-            self.carry = length;
-            self.within = true;
-        }
+        self.records.show_all();
+        Ok((!self.records.is_empty()).then_some(&mut self.records))
     }
 
-    /// Takes the line from `carry` to `end` as a row, if it is one.
-    fn push(&mut self, lines: &mut Lines, end: usize) {
-        let mut range = self.carry..end;
-        let locator = self.base + range.start as u64;
-        let too_long = range.len() > self.limits.line;
-        if locator == 0 && lines.buffer[range.clone()].starts_with(b"\xef\xbb\xbf") {
-            range.start += 3;
-        }
-        if too_long {
-            range.end = range.end.min(range.start + self.limits.kept);
-        } else {
-            if lines.buffer[range.clone()].ends_with(b"\r") {
-                range.end -= 1;
-            }
-            let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r');
-            if lines.buffer[range.clone()].iter().all(blank) {
-                return;
+    /// Counts the rows, up to `most` of them.
+    pub(crate) fn count(&mut self, most: u64) -> Result<u64, SourceError> {
+        let mut count = 0;
+        while count < most {
+            match self.next()? {
+                Some(records) => count += records.len() as u64,
+                None => break,
             }
         }
-        let row = self.row;
-        self.row += 1;
-        lines.lines.push(Line {
+        Ok(count.min(most))
+    }
+}
+
+// === impl Chunk ===
+
+impl Chunk {
+    fn push(&mut self, range: Range<usize>, locator: u64, too_long: bool) {
+        let row = self.next;
+        self.next += 1;
+        self.rows.push(Line {
             range,
             at: At { row, locator },
             too_long,
         });
+    }
+
+    fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let complete = self.rows.iter().filter(|row| !row.too_long);
+        complete.map(|row| &self.buffer[row.range.clone()])
     }
 }
 
@@ -279,7 +416,11 @@ impl Cutter {
 
 impl Lines {
     pub(crate) fn len(&self) -> usize {
-        self.lines.len()
+        self.chunk.rows.len()
+    }
+
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     pub(crate) fn row(&mut self, index: usize) -> Row<'_> {
@@ -287,8 +428,8 @@ impl Lines {
             ref range,
             at,
             too_long,
-        } = self.lines[index];
-        let raw = &self.buffer[range.clone()];
+        } = self.chunk.rows[index];
+        let raw = &self.chunk.buffer[range.clone()];
         let content = if too_long {
             Err(Reject::new(
                 Reason::LineTooLong,
@@ -296,13 +437,20 @@ impl Lines {
                 "the line is longer than 8 MiB, the most that is read of one record",
             ))
         } else {
-            parse(raw, &self.columns, &mut self.scratch)
+            parse(
+                raw,
+                &self.keys,
+                &self.canonical,
+                &mut self.scratch,
+                &mut self.changes,
+            )
         };
         Row {
             at,
             content: content.map_err(|reject| BadRow {
                 reject,
                 raw: Cow::Borrowed(raw),
+                namespace: None,
             }),
         }
     }

@@ -5,7 +5,7 @@ use tempfile::NamedTempFile;
 use vecload_record::{Metadata, Reason};
 
 use super::*;
-use crate::Format;
+use crate::{Columns, Format, Place};
 
 /// A row, owned: position, and the record or the reject's reason, field and raw line.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,15 +54,37 @@ fn file(bytes: &[u8]) -> (NamedTempFile, Input) {
     let input = Input {
         name: "lines.jsonl".into(),
         path: file.path().to_owned(),
+        kind: InputKind::File,
         format: Format::Jsonl,
+        compression: Compression::of_content(bytes),
         bytes: bytes.len() as u64,
+        namespace: None,
+        directory: None,
     };
     (file, input)
 }
 
+/// A reader of lines whose keys are those stated, else the usual ones.
+fn open(
+    input: &Input,
+    columns: &Columns,
+    range: Range<u64>,
+    limits: Limits,
+) -> Result<Reader, SourceError> {
+    let (keys, _) = Keys::find(std::iter::empty(), columns).unwrap();
+    let base = range.start.saturating_sub(1);
+    let bytes = Bytes::open(input, base)?;
+    let cutter = LineCutter::new(&input.name, bytes, limits, base, range);
+    Ok(Reader::new(
+        &input.name,
+        Cutter::Lines(cutter),
+        &Arc::new(keys),
+    ))
+}
+
 /// Reads a range to its end and checks that rows are numbered from 0.
 fn read(input: &Input, columns: &Columns, range: Range<u64>, limits: Limits) -> Vec<Owned> {
-    let mut reader = Reader::with_limits(input, columns, range, limits).unwrap();
+    let mut reader = open(input, columns, range, limits).unwrap();
     let mut rows = Vec::new();
     while let Some(records) = reader.next().unwrap() {
         assert!(!records.is_empty());
@@ -125,9 +147,10 @@ fn accepted_forms() {
             },
         ),
         (
-            r#"{"id":-7,"sparseValues":{"indices":[],"values":[],"x":0},"other":{"id":[true,"]"]},"namespace":"no"}"#,
+            r#"{"id":-7,"sparseValues":{"indices":[],"values":[],"x":0},"other":{"id":[true,"]"]},"namespace":"yes"}"#,
             Record {
                 id: "-7".into(),
+                namespace: Some("yes".into()),
                 sparse: Some((vec![], vec![])),
                 ..Record::default()
             },
@@ -202,7 +225,7 @@ fn defects() {
         (r#"{"id":"a","metadata":{"k":01}}"#, Malformed, "metadata"),
         (
             r#"{"id":"a","sparse_values":[1]}"#,
-            Malformed,
+            InvalidSparse,
             "sparse_values",
         ),
         (
@@ -254,7 +277,13 @@ fn defects() {
 fn invalid_utf8() {
     let line = b"{\"id\":\"\xff\"}";
     let (_file, input) = file(line);
-    let mut reader = Reader::open(&input, &Columns::default(), 0..input.bytes).unwrap();
+    let mut reader = open(
+        &input,
+        &Columns::default(),
+        0..input.bytes,
+        Limits::default(),
+    )
+    .unwrap();
     let records = reader.next().unwrap().unwrap();
     let bad = records.row(0).content.unwrap_err();
     assert_eq!(bad.reject.reason, Reason::Malformed);
@@ -282,8 +311,8 @@ fn line_ends() {
 #[test]
 fn named_columns_and_dead_letters() {
     let columns = Columns {
-        id: "doc".into(),
-        values: "v".into(),
+        id: Some("doc".into()),
+        values: Some("v".into()),
         namespace: Some("tenant".into()),
         ..Columns::default()
     };
@@ -334,16 +363,22 @@ fn a_very_long_line_is_not_kept() {
     text.resize(40 << 20, b'x');
     text.extend_from_slice(b"\n{\"id\":\"b\"}\n");
     let (_file, input) = file(&text);
-    let mut reader = Reader::open(&input, &Columns::default(), 0..input.bytes).unwrap();
+    let mut reader = open(
+        &input,
+        &Columns::default(),
+        0..input.bytes,
+        Limits::default(),
+    )
+    .unwrap();
     let mut rows = Vec::new();
     while let Some(records) = reader.next().unwrap() {
         for index in 0..records.len() {
             rows.push(own(records.row(index)));
         }
-        let Block::Jsonl(lines) = &records.0 else {
+        let Block::Jsonl(lines) = &records.block else {
             panic!("a block of lines")
         };
-        assert!(lines.buffer.capacity() <= 10 << 20);
+        assert!(lines.chunk.buffer.capacity() <= 10 << 20);
     }
     assert_eq!(rows.len(), 3);
     let (reason, _, raw) = rows[1].content.clone().unwrap_err();
@@ -358,7 +393,7 @@ fn a_changed_file_is_an_error() {
     let (_file, mut input) = file(b"{\"id\":\"a\"}\n");
     for bytes in [5, 50] {
         input.bytes = bytes;
-        let error = Reader::open(&input, &Columns::default(), 0..bytes).unwrap_err();
+        let error = open(&input, &Columns::default(), 0..bytes, Limits::default()).unwrap_err();
         assert_eq!(error.kind(), SourceErrorKind::Changed);
     }
 }
@@ -373,8 +408,7 @@ fn a_file_that_is_cut_while_read_is_an_error() {
         block: 11,
         ..Limits::default()
     };
-    let mut reader =
-        Reader::with_limits(&input, &Columns::default(), 0..input.bytes, limits).unwrap();
+    let mut reader = open(&input, &Columns::default(), 0..input.bytes, limits).unwrap();
     assert!(reader.next().unwrap().is_some());
     cut.as_file().set_len(11).unwrap();
     let error = reader.next().unwrap_err();
@@ -540,7 +574,8 @@ proptest! {
             line[at] = change.1;
         }
         let mut scratch = Scratch::default();
-        if parse(&line, &Columns::default(), &mut scratch).is_ok() {
+        let (keys, mut changes) = (Keys::canonical(), Changes::default());
+        if parse(&line, &keys, &keys, &mut scratch, &mut changes).is_ok() {
             prop_assert!(serde_json::from_slice::<serde_json::Value>(&line).is_ok());
         }
     }

@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 
-use vecload_record::{At, Dense, Metadata, Operation, Reason, RecordRef, Reject, Sparse};
+use bumpalo::Bump;
+use vecload_record::{At, Operation, Reason, RecordRef, Reject, Sparse};
 
 use super::columns::{Decoded, Flaw};
-use crate::{BadRow, Row, jsonl::is_object};
+use crate::{
+    BadRow, Row,
+    changes::{Changes, NOT_READ, ROUNDED},
+};
 
 /// A batch of rows; empty before the first is read.
 #[derive(Debug, Default)]
@@ -15,6 +19,10 @@ pub(crate) struct Batch {
     first: u64,
     first_locator: u64,
     scratch: Scratch,
+    /// Holds the fields of the row that is lent.
+    arena: Bump,
+    pub(crate) changes: Changes,
+    not_read: Vec<String>,
 }
 
 /// What values are converted into that cannot be lent as they are.
@@ -31,6 +39,21 @@ struct Scratch {
 // === impl Batch ===
 
 impl Batch {
+    /// No rows yet, of a file of which these columns are not read.
+    pub(super) fn new(not_read: &[String]) -> Self {
+        Self {
+            not_read: not_read.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// Counts the values that are passed over in so many rows.
+    pub(crate) fn count_not_read(&mut self, rows: u64) {
+        for column in &self.not_read {
+            self.changes.add(column, NOT_READ, rows);
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.decoded = None;
     }
@@ -51,7 +74,14 @@ impl Batch {
             Some(decoded) if index < decoded.rows => decoded,
             _ => panic!("there is no row {index} in a batch of {}", self.len()),
         };
-        let content = record(decoded, index, &mut self.scratch);
+        self.arena.reset();
+        let content = record(
+            decoded,
+            index,
+            &mut self.scratch,
+            &self.arena,
+            &mut self.changes,
+        );
         Row {
             at: At {
                 row: self.first + index as u64,
@@ -60,6 +90,7 @@ impl Batch {
             content: content.map_err(|reject| BadRow {
                 reject,
                 raw: Cow::Owned(json(decoded, index).into_bytes()),
+                namespace: None,
             }),
         }
     }
@@ -69,6 +100,8 @@ fn record<'a>(
     decoded: &'a Decoded,
     row: usize,
     scratch: &'a mut Scratch,
+    arena: &'a Bump,
+    changes: &mut Changes,
 ) -> Result<RecordRef<'a>, Reject> {
     let of = |field: &'static str| move |flaw: Flaw| Reject::new(flaw.reason, field, flaw.message);
     let id = decoded.id.get(row, &mut scratch.id).map_err(of("id"))?;
@@ -82,15 +115,15 @@ fn record<'a>(
         None => None,
     };
     let values = match &decoded.values {
-        Some(lists) => lists.get(row, &mut scratch.values).map_err(of("values"))?,
+        Some(vectors) => vectors
+            .get(row, &mut scratch.values)
+            .map_err(of("values"))?,
         None => None,
     };
-    let metadata = match &decoded.metadata {
-        Some(text) => text
-            .get(row, &mut scratch.metadata)
-            .map_err(of("metadata"))?,
-        None => None,
-    };
+    let metadata = decoded
+        .metadata
+        .get(row, &mut scratch.metadata, arena, changes)
+        .map_err(|(field, flaw)| Reject::new(flaw.reason, field, flaw.message))?;
     let sparse = match &decoded.sparse {
         Some(sparse) if sparse.has(row) => {
             let indices = sparse
@@ -102,7 +135,12 @@ fn record<'a>(
                 .get(row, &mut scratch.weights)
                 .map_err(of("sparse_values.values"))?;
             match (indices, values) {
-                (Some(indices), Some(values)) => Some(Sparse { indices, values }),
+                (Some(indices), Some((values, rounded))) => {
+                    if rounded {
+                        changes.add("sparse_values", ROUNDED, 1);
+                    }
+                    Some(Sparse { indices, values })
+                }
                 // Writers that cannot make a struct null make its parts so.
                 (None, None) => None,
                 _ => {
@@ -116,13 +154,16 @@ fn record<'a>(
         }
         _ => None,
     };
+    if let Some((_, true)) = values {
+        changes.add("values", ROUNDED, 1);
+    }
     Ok(RecordRef {
         operation: Operation::Upsert,
         namespace,
         id,
-        dense: values.map(Dense::Floats),
+        dense: values.map(|(dense, _)| dense),
         sparse,
-        metadata: metadata.map_or(Metadata::Absent, Metadata::Json),
+        metadata,
     })
 }
 
@@ -138,12 +179,10 @@ fn json(decoded: &Decoded, row: usize) -> String {
             or_null(sparse.values.json(row))
         )
     });
-    let metadata = decoded.metadata.as_ref().and_then(|text| text.shown(row));
-    let metadata = metadata.map(|text| match is_object(&text) {
-        true => text,
-        false => quoted(text),
-    });
-    let values = decoded.values.as_ref().and_then(|lists| lists.json(row));
+    let values = decoded
+        .values
+        .as_ref()
+        .and_then(|vectors| vectors.json(row));
     let namespace = decoded
         .namespace
         .as_ref()
@@ -152,7 +191,7 @@ fn json(decoded: &Decoded, row: usize) -> String {
         ("id", decoded.id.shown(row).map(quoted)),
         ("values", values),
         ("sparse_values", sparse),
-        ("metadata", metadata),
+        ("metadata", decoded.metadata.json(row)),
         ("namespace", namespace.map(quoted)),
     ];
     let fields: Vec<String> = fields

@@ -1,29 +1,33 @@
-//! The columns of a batch, typed once, and the values of one row in them.
+//! The columns of a batch, typed once: names, vectors and sparse vectors, and one row's in them.
 //!
-//! Float32 values and uint32 indices are lent as they are; other types are converted row by row into
-//! a scratch: integers exactly or not at all, f16 exactly, f64 to the nearest f32.
+//! Float32 values, packed or in lists, and uint32 indices are lent as they are; other types are
+//! converted row by row into a scratch: integers exactly or not at all, f16 exactly, f64 to the
+//! nearest f32, which is told where it is not the same number.
 
 use std::{fmt::Write, ops::Range};
 
 use arrow_array::{
-    Array, ArrayRef, BinaryViewArray, Float16Array, Float32Array, Float64Array, Int64Array,
-    ListArray, RecordBatch, StructArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, BinaryViewArray, FixedSizeBinaryArray, Float16Array, Float32Array,
+    Float64Array, Int64Array, ListArray, RecordBatch, StructArray, UInt32Array, UInt64Array,
     cast::AsArray,
     types::{Float16Type, Float32Type, Float64Type, Int64Type, UInt32Type, UInt64Type},
 };
 use arrow_schema::DataType;
-use vecload_record::Reason;
+use vecload_record::{Dense, Reason};
 
-use super::schema::{Role, Roles};
+use super::{
+    metadata::{MetadataColumn, Times},
+    schema::{Column, MetadataColumns, Roles, SparseColumns},
+};
 
 /// The columns of a batch.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) rows: usize,
     pub(super) id: Names,
-    pub(super) values: Option<Lists<Floats>>,
+    pub(super) values: Option<Vectors>,
     pub(super) sparse: Option<SparseColumn>,
-    pub(super) metadata: Option<Names>,
+    pub(super) metadata: MetadataColumn,
     pub(super) namespace: Option<Names>,
 }
 
@@ -33,7 +37,17 @@ pub(super) enum Names {
     Text(BinaryViewArray),
     Signed(Int64Array),
     Unsigned(UInt64Array),
+    Uuid(FixedSizeBinaryArray),
     Null,
+}
+
+/// Dense vectors.
+#[derive(Debug)]
+pub(super) enum Vectors {
+    Lists(Lists<Floats>),
+    /// Little-endian float32 values, packed.
+    Bytes(BinaryViewArray),
+    Fixed(FixedSizeBinaryArray),
 }
 
 /// Lists: of row `i` the items from `offsets[i]` to `offsets[i + 1]`.
@@ -59,7 +73,8 @@ pub(super) enum Indices {
 
 #[derive(Debug)]
 pub(super) struct SparseColumn {
-    structs: StructArray,
+    /// `None` where each part is a column of its own.
+    structs: Option<StructArray>,
     pub(super) indices: Lists<Indices>,
     pub(super) values: Lists<Floats>,
 }
@@ -75,16 +90,42 @@ pub(super) struct Flaw {
 
 impl Decoded {
     /// The columns of `batch`, whose types have been found to be supported.
-    pub(super) fn new(roles: &Roles, batch: &RecordBatch) -> Self {
-        let column = |role: &Role| batch.column_by_name(&role.name).cloned();
-        let optional = |role: &Option<Role>| role.as_ref().and_then(column);
+    pub(super) fn new(roles: &Roles, batch: &RecordBatch, times: Times) -> Self {
+        let array = |column: &Column| match batch.column_by_name(&column.name) {
+            Some(array) => ArrayRef::clone(array),
+            None => unreachable!("column {:?} was asked for", column.name),
+        };
+        let metadata = match &roles.metadata {
+            MetadataColumns::Absent => MetadataColumn::Absent,
+            MetadataColumns::Whole(column) => MetadataColumn::whole(&array(column), times),
+            MetadataColumns::Fields(columns) => {
+                let columns = columns.iter();
+                MetadataColumn::fields(
+                    columns.map(|column| (column.name.as_str(), array(column))),
+                    times,
+                )
+            }
+        };
         Self {
             rows: batch.num_rows(),
-            id: column(&roles.id).map_or(Names::Null, |array| Names::new(&array)),
-            values: optional(&roles.values).map(|array| Lists::new(&array, Floats::new)),
-            sparse: optional(&roles.sparse_values).map(|array| SparseColumn::new(&array)),
-            metadata: optional(&roles.metadata).map(|array| Names::new(&array)),
-            namespace: optional(&roles.namespace).map(|array| Names::new(&array)),
+            id: Names::new(&array(&roles.id)),
+            values: roles
+                .values
+                .as_ref()
+                .map(|column| Vectors::new(&array(column))),
+            sparse: roles.sparse.as_ref().map(|sparse| match sparse {
+                SparseColumns::Struct(column) => SparseColumn::new(&array(column)),
+                SparseColumns::Split { indices, values } => SparseColumn {
+                    structs: None,
+                    indices: Lists::new(&array(indices), Indices::new),
+                    values: Lists::new(&array(values), Floats::new),
+                },
+            }),
+            metadata,
+            namespace: roles
+                .namespace
+                .as_ref()
+                .map(|column| Names::new(&array(column))),
         }
     }
 }
@@ -92,9 +133,10 @@ impl Decoded {
 // === impl Names ===
 
 impl Names {
-    fn new(array: &ArrayRef) -> Self {
+    pub(super) fn new(array: &ArrayRef) -> Self {
         match array.data_type() {
             DataType::BinaryView => Self::Text(array.as_binary_view().clone()),
+            DataType::FixedSizeBinary(_) => Self::Uuid(array.as_fixed_size_binary().clone()),
             DataType::Null => Self::Null,
             found if found.is_unsigned_integer() => {
                 Self::Unsigned(widened(array, &DataType::UInt64).as_primitive().clone())
@@ -127,6 +169,7 @@ impl Names {
             Self::Unsigned(numbers) if numbers.is_valid(row) => {
                 write!(scratch, "{}", numbers.value(row))
             }
+            Self::Uuid(bytes) if bytes.is_valid(row) => put_uuid(bytes.value(row), scratch),
             _ => return Ok(None),
         };
         // Writing to a string does not fail.
@@ -135,16 +178,73 @@ impl Names {
 
     /// The text of a row for a person to read: bytes that are not UTF-8 are replaced.
     pub(super) fn shown(&self, row: usize) -> Option<String> {
-        match self {
-            Self::Text(text) if text.is_valid(row) => {
-                Some(String::from_utf8_lossy(text.value(row)).into_owned())
-            }
-            Self::Signed(numbers) if numbers.is_valid(row) => Some(numbers.value(row).to_string()),
-            Self::Unsigned(numbers) if numbers.is_valid(row) => {
-                Some(numbers.value(row).to_string())
-            }
-            _ => None,
+        if let Self::Text(text) = self {
+            let shown = |row| String::from_utf8_lossy(text.value(row)).into_owned();
+            return text.is_valid(row).then(|| shown(row));
         }
+        let mut scratch = String::new();
+        self.get(row, &mut scratch).ok()?.map(str::to_owned)
+    }
+}
+
+/// Sixteen bytes as the text of a UUID.
+pub(super) fn put_uuid(bytes: &[u8], out: &mut impl Write) -> std::fmt::Result {
+    for (place, byte) in bytes.iter().enumerate() {
+        let hyphen = if matches!(place, 4 | 6 | 8 | 10) {
+            "-"
+        } else {
+            ""
+        };
+        write!(out, "{hyphen}{byte:02x}")?;
+    }
+    Ok(())
+}
+
+// === impl Vectors ===
+
+impl Vectors {
+    fn new(array: &ArrayRef) -> Self {
+        match array.data_type() {
+            DataType::BinaryView => Self::Bytes(array.as_binary_view().clone()),
+            DataType::FixedSizeBinary(_) => Self::Fixed(array.as_fixed_size_binary().clone()),
+            _ => Self::Lists(Lists::new(array, Floats::new)),
+        }
+    }
+
+    /// The vector of a row, if it has one, and whether it was rounded.
+    pub(super) fn get<'a>(
+        &'a self,
+        row: usize,
+        scratch: &'a mut Vec<f32>,
+    ) -> Result<Option<(Dense<'a>, bool)>, Flaw> {
+        if let Self::Lists(lists) = self {
+            let found = lists.get(row, scratch)?;
+            return Ok(found.map(|(values, rounded)| (Dense::Floats(values), rounded)));
+        }
+        match self.bytes(row) {
+            Some(bytes) if bytes.len() % 4 != 0 => Err(Flaw::malformed(format!(
+                "{} bytes are no whole number of float32 values",
+                bytes.len()
+            ))),
+            bytes => Ok(bytes.map(|bytes| (Dense::Bytes(bytes, &[]), false))),
+        }
+    }
+
+    fn bytes(&self, row: usize) -> Option<&[u8]> {
+        match self {
+            Self::Lists(_) => None,
+            Self::Bytes(bytes) => bytes.is_valid(row).then(|| bytes.value(row)),
+            Self::Fixed(bytes) => bytes.is_valid(row).then(|| bytes.value(row)),
+        }
+    }
+
+    /// The values of a row as JSON, as far as JSON has them, and `null` for others.
+    pub(super) fn json(&self, row: usize) -> Option<String> {
+        if let Self::Lists(lists) = self {
+            return lists.json(row);
+        }
+        let values: Vec<f32> = Dense::Bytes(self.bytes(row)?, &[]).iter().collect();
+        serde_json::to_string(&values).ok()
     }
 }
 
@@ -170,19 +270,21 @@ impl<T> Lists<T> {
 }
 
 impl Lists<Floats> {
-    /// The values of a row, if it has any. What is not float32 is converted into `scratch`.
+    /// The values of a row, if it has any, and whether they were rounded. What is not float32 is
+    /// converted into `scratch`.
     pub(super) fn get<'a>(
         &'a self,
         row: usize,
         scratch: &'a mut Vec<f32>,
-    ) -> Result<Option<&'a [f32]>, Flaw> {
+    ) -> Result<Option<(&'a [f32], bool)>, Flaw> {
         let Some(range) = self.range(row) else {
             return Ok(None);
         };
         expect_no_null(self.items.array(), &range)?;
         scratch.clear();
+        let mut rounded = false;
         match &self.items {
-            Floats::Single(values) => return Ok(Some(&values.values()[range])),
+            Floats::Single(values) => return Ok(Some((&values.values()[range], false))),
             Floats::Half(values) => {
                 scratch.extend(values.values()[range].iter().map(|value| value.to_f32()));
             }
@@ -198,11 +300,12 @@ impl Lists<Floats> {
                             ),
                         });
                     }
+                    rounded |= f64::from(single) != *value && !value.is_nan();
                     scratch.push(single);
                 }
             }
         }
-        Ok(Some(scratch))
+        Ok(Some((scratch, rounded)))
     }
 
     /// The values of a row as JSON, as far as JSON has them, and `null` for others.
@@ -334,13 +437,15 @@ impl SparseColumn {
         Self {
             indices: Lists::new(part("indices"), Indices::new),
             values: Lists::new(part("values"), Floats::new),
-            structs,
+            structs: Some(structs),
         }
     }
 
     /// Whether a row has a sparse vector.
     pub(super) fn has(&self, row: usize) -> bool {
-        self.structs.is_valid(row)
+        self.structs
+            .as_ref()
+            .is_none_or(|structs| structs.is_valid(row))
     }
 }
 

@@ -13,10 +13,12 @@
 
 mod batch;
 mod columns;
+mod metadata;
 mod pages;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::{
     fs::File,
@@ -44,7 +46,8 @@ use parquet::{
 pub(crate) use self::{batch::Batch, pages::HEADERS};
 use self::{columns::Decoded, schema::Roles};
 use crate::{
-    Input, Part, Place, PlanSettings, Records, SourceError, SourceErrorKind, reader::Block,
+    Input, Mapping, Part, Place, PlanSettings, Records, SourceError, SourceErrorKind, Timestamps,
+    reader::Block,
 };
 
 /// What the vectors of a batch should take; and with them a batch, where they dominate.
@@ -65,6 +68,8 @@ const HARMLESS_BYTES: u64 = 64 << 20;
 pub(crate) struct ParquetInput {
     metadata: ArrowReaderMetadata,
     roles: Roles,
+    mapping: Mapping,
+    timestamps: Timestamps,
     groups: Vec<Group>,
     /// What the pages of the columns read take, of one row group at a time.
     page_bytes: u64,
@@ -85,6 +90,7 @@ pub(crate) struct Reader {
     name: String,
     place: Place,
     roles: Roles,
+    timestamps: Timestamps,
     /// `None` at the end and after an error.
     decoder: Option<Decoder>,
     first_row: u64,
@@ -123,7 +129,8 @@ impl ParquetInput {
         let load =
             |options: &ArrowReaderOptions| ArrowReaderMetadata::load(&chunks, options.clone());
         let metadata = guarded(|| load(&options)).map_err(fail)?;
-        let roles = Roles::find(input, metadata.parquet_schema(), &settings.columns)?;
+        let roles = Roles::find(input, metadata.schema(), &settings.columns)?;
+        let mapping = roles.mapping(metadata.schema(), metadata.metadata());
         // Once more with text as bytes: the schema cannot be exchanged in what has been read.
         let metadata = guarded(|| {
             let schema = roles.text_as_bytes(metadata.parquet_schema())?;
@@ -134,15 +141,21 @@ impl ParquetInput {
             ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)
         })
         .map_err(fail)?;
-        roles.expect_supported(input, metadata.schema())?;
         let groups = groups(input, settings, &metadata, &roles)?;
         let page_bytes = page_bytes(&chunks.file, &metadata, &roles, headers);
         Ok(Self {
             metadata,
             roles,
+            mapping,
+            timestamps: settings.timestamps,
             groups,
             page_bytes,
         })
+    }
+
+    /// What the columns were taken for.
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.mapping
     }
 
     /// The most that the pages of the columns read take while a row group is read.
@@ -178,11 +191,14 @@ impl ParquetInput {
             name: input.name.clone(),
             place,
             roles: self.roles.clone(),
+            timestamps: self.timestamps,
             decoder: Some(Decoder(decoder)),
             first_row,
             stated: group.num_rows().unsigned_abs(),
             read: 0,
-            records: Records(Block::Parquet(Box::default())),
+            records: Records::new(Block::Parquet(Box::new(Batch::new(
+                self.mapping.not_read(),
+            )))),
         })
     }
 }
@@ -279,11 +295,12 @@ fn batch_rows(group: &RowGroupMetaData, roles: &Roles) -> usize {
 impl Reader {
     /// The next batch of rows.
     pub(crate) fn next(&mut self) -> Result<Option<&mut Records>, SourceError> {
-        let Block::Parquet(batch) = &mut self.records.0 else {
+        let Block::Parquet(batch) = &mut self.records.block else {
             return Ok(None);
         };
         // Before the next is decoded, so that there is one at a time.
         batch.clear();
+        batch.changes.clear();
         let Some(mut decoder) = self.decoder.take() else {
             return Ok(None);
         };
@@ -316,12 +333,13 @@ impl Reader {
             return Ok(None);
         };
         batch.fill(
-            Decoded::new(&self.roles, &next),
+            Decoded::new(&self.roles, &next, self.timestamps),
             self.read,
             self.first_row.saturating_add(self.read),
         );
         self.read += rows;
         self.decoder = Some(decoder);
+        self.records.show_all();
         Ok(Some(&mut self.records))
     }
 }

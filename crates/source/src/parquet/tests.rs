@@ -1,5 +1,7 @@
 mod damage;
+mod metadata;
 mod properties;
+mod shapes;
 
 use std::{io::Write, sync::Arc};
 
@@ -20,7 +22,7 @@ use tempfile::NamedTempFile;
 use vecload_record::Reason;
 
 use super::*;
-use crate::{Columns, Format, Plan};
+use crate::{Columns, Compression, Format, InputKind, Plan};
 
 /// A row as it was read.
 #[derive(Debug, PartialEq)]
@@ -49,8 +51,12 @@ fn input(bytes: &[u8]) -> (NamedTempFile, Input) {
     let input = Input {
         name: "x.parquet".into(),
         path: file.path().to_owned(),
+        kind: InputKind::File,
         format: Format::Parquet,
+        compression: Compression::None,
         bytes: bytes.len() as u64,
+        namespace: None,
+        directory: None,
     };
     (file, input)
 }
@@ -384,8 +390,8 @@ fn named_columns() {
     ]);
     let settings = PlanSettings {
         columns: Columns {
-            id: "key".into(),
-            values: "vector".into(),
+            id: Some("key".into()),
+            values: Some("vector".into()),
             namespace: Some("tenant".into()),
             ..Columns::default()
         },
@@ -439,28 +445,36 @@ fn unsupported_schemas() {
     let number: ArrayRef = Arc::new(Int64Array::from(vec![1]));
     let table = [
         (
-            plain(vec![("_id", ids(&["a"])), ("values", vectors(1))]),
-            r#"there is no column "id" for the id; the columns are _id, values; did you mean "_id""#,
+            plain(vec![("idd", ids(&["a"])), ("values", vectors(1))]),
+            r#"there is no column "id" for the id; the columns are idd, values; did you mean "idd""#,
         ),
         (
             plain(vec![("id", ids(&["a"])), ("vaules", vectors(1))]),
             r#"there is no column "values" for the vector; the columns are id, vaules; did you mean "vaules""#,
         ),
         (
-            plain(vec![("id", ids(&["a"])), ("embedding", vectors(1))]),
-            r#"there is no column "values" for the vector; the columns are id, embedding; did you mean "embedding""#,
+            plain(vec![("id", ids(&["a"])), ("x", vectors(1))]),
+            r#"there is no column "values" for the vector; the columns are id, x; name the one that holds the vector with --vector-column"#,
         ),
         (
-            plain(vec![("id", ids(&["a"])), ("x", vectors(1))]),
-            r#"there is no column "values" for the vector; the columns are id, x; name the one that holds the vector"#,
+            plain(vec![
+                ("id", ids(&["a"])),
+                ("vector", vectors(1)),
+                ("embedding", vectors(1)),
+            ]),
+            r#"both "vector" and "embedding" may hold the vector; say which with --vector-column"#,
+        ),
+        (
+            plain(vec![("pk", ids(&["a"])), ("_id", ids(&["a"]))]),
+            r#"both "_id" and "pk" may hold the id; say which with --id-column"#,
         ),
         (
             plain(vec![("id", ids(&["a"])), ("values", ids(&["a"]))]),
-            r#"column "values" is Utf8, not a list of floats"#,
+            r#"column "values" is Utf8, not a list of floats, or packed float32 as bytes"#,
         ),
         (
             plain(vec![("id", vectors(1)), ("values", vectors(1))]),
-            r#"column "id" is List(Float32), not text or integers"#,
+            r#"column "id" is List(Float32), not text, integers or a UUID"#,
         ),
         (
             plain(vec![
@@ -468,7 +482,7 @@ fn unsupported_schemas() {
                 ("values", vectors(1)),
                 ("metadata", number),
             ]),
-            r#"column "metadata" is Int64, not JSON text"#,
+            r#"column "metadata" is Int64, not JSON text, a struct or a map of text"#,
         ),
         (
             plain(vec![("id", ids(&["a"])), ("sparse_values", vectors(1))]),

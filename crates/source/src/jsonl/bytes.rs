@@ -1,0 +1,238 @@
+//! Where the bytes of JSONL come from: a file, what a compressed file unpacks to, or a stream.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, BufReader, Read, Seek, SeekFrom},
+};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::{Compression, Input, Place, SourceError, SourceErrorKind};
+
+/// Windows of zstd up to here are unpacked, as by the `zstd` command.
+const WINDOW_LOG: u32 = 27;
+
+/// Windows up to here need not be announced by the first frame.
+const USUAL_WINDOW_LOG: u32 = 23;
+
+/// Bytes in order.
+pub(super) enum Bytes {
+    /// A file of a size that is known.
+    File { file: File, size: u64 },
+    /// Bytes that end where they end.
+    Stream {
+        stream: Box<dyn Read + Send>,
+        compression: Compression,
+        ended: bool,
+    },
+    /// The first bytes of a stream, to be looked at before it is read.
+    Head { rest: Vec<u8>, is_all: bool },
+}
+
+/// What was found to be the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Not,
+    Reached,
+    /// More would follow: what has not ended here is to be left alone.
+    Cut,
+}
+
+// === impl Bytes ===
+
+impl Bytes {
+    /// Opens a file at an offset, which is 0 where it is compressed.
+    pub(super) fn open(input: &Input, offset: u64) -> Result<Self, SourceError> {
+        let io = |error| SourceError::io(&input.name, "open it", &error);
+        let mut file = File::open(&input.path).map_err(io)?;
+        input.expect_size(file.metadata().map_err(io)?.len())?;
+        if input.compression != Compression::None {
+            let stream = unpacked(Box::new(file), input.compression).map_err(io)?;
+            return Ok(Self::Stream {
+                stream,
+                compression: input.compression,
+                ended: false,
+            });
+        }
+        file.seek(SeekFrom::Start(offset)).map_err(io)?;
+        Ok(Self::File {
+            file,
+            size: input.bytes,
+        })
+    }
+
+    pub(super) fn end(&self, position: u64) -> End {
+        let (is_end, is_all) = match self {
+            Self::File { size, .. } => (position >= *size, true),
+            Self::Stream { ended, .. } => (*ended, true),
+            Self::Head { rest, is_all } => (rest.is_empty(), *is_all),
+        };
+        match (is_end, is_all) {
+            (false, _) => End::Not,
+            (true, true) => End::Reached,
+            (true, false) => End::Cut,
+        }
+    }
+
+    /// Reads about `wanted` bytes, which stand at `position`, to the end of `buffer`.
+    pub(super) fn read(
+        &mut self,
+        name: &str,
+        position: u64,
+        wanted: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), SourceError> {
+        let wanted = match self {
+            Self::File { size, .. } => wanted.min(*size - position),
+            _ => wanted,
+        };
+        // Exactly: by doubling, a line of 8 MiB would take 16.
+        buffer.reserve_exact(usize::try_from(wanted).unwrap_or_default());
+        let failed = |compression: Compression, error: &io::Error| {
+            let error = match (compression, error.kind()) {
+                (Compression::None, _) => SourceError::io(name, "read it", error),
+                // What unpacks wrongly is reported as one of these.
+                (
+                    _,
+                    io::ErrorKind::InvalidData
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::Other,
+                ) => SourceError::new(
+                    SourceErrorKind::Corrupt,
+                    name,
+                    format!(
+                        "it cannot be unpacked from here on ({error}); write it again from its source"
+                    ),
+                ),
+                _ => SourceError::io(name, "read it", error),
+            };
+            error.at(Place::Offset(position))
+        };
+        match self {
+            Self::File { file, size } => {
+                let got = Read::take(file, wanted)
+                    .read_to_end(buffer)
+                    .map_err(|error| failed(Compression::None, &error))?;
+                if (got as u64) < wanted {
+                    return Err(SourceError::new(
+                        SourceErrorKind::Changed,
+                        name,
+                        format!(
+                            "the file ends here and had {size} bytes when it was found; load it again when nothing writes to it"
+                        ),
+                    )
+                    .at(Place::Offset(position + got as u64)));
+                }
+            }
+            Self::Stream {
+                stream,
+                compression,
+                ended,
+            } => {
+                let got = Read::take(stream, wanted)
+                    .read_to_end(buffer)
+                    .map_err(|error| failed(*compression, &error))?;
+                *ended = (got as u64) < wanted;
+            }
+            Self::Head { rest, .. } => {
+                let some = rest
+                    .len()
+                    .min(usize::try_from(wanted).unwrap_or(usize::MAX));
+                buffer.extend(rest.drain(..some));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::File { .. } => "File",
+            Self::Stream { .. } => "Stream",
+            Self::Head { .. } => "Head",
+        })
+    }
+}
+
+/// What a file or stream unpacks to: all members of gzip, all frames of zstd.
+pub(super) fn unpacked(
+    packed: Box<dyn Read + Send>,
+    compression: Compression,
+) -> io::Result<Box<dyn Read + Send>> {
+    let mut packed = BufReader::with_capacity(64 << 10, packed);
+    Ok(match compression {
+        Compression::None => Box::new(packed),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(packed)),
+        Compression::Zstd => {
+            let head = io::BufRead::fill_buf(&mut packed)?;
+            // A window that its first frame does not announce would be memory that no plan told of.
+            let log = window(head).max(1).next_power_of_two().ilog2();
+            let mut decoder = zstd::Decoder::with_buffer(packed)?;
+            decoder.window_log_max(log.clamp(USUAL_WINDOW_LOG, WINDOW_LOG))?;
+            Box::new(decoder)
+        }
+    })
+}
+
+/// The bytes that unpacking keeps: of zstd the window, of gzip nearly nothing.
+pub(super) fn kept(input: &Input) -> Result<u64, SourceError> {
+    if input.compression != Compression::Zstd {
+        return Ok(0);
+    }
+    let mut head = Vec::new();
+    let read = File::open(&input.path).and_then(|file| file.take(32).read_to_end(&mut head));
+    read.map_err(|error| SourceError::io(&input.name, "read it", &error))?;
+    Ok(window(&head).clamp(1 << USUAL_WINDOW_LOG, 1 << WINDOW_LOG))
+}
+
+/// The window of a frame of zstd, of which `head` is the beginning; 0 where it tells none.
+fn window(head: &[u8]) -> u64 {
+    // RFC 8878, 3.1.1: magic number, descriptor, then the window unless the frame is one segment,
+    // which is then no longer than a window.
+    let Some((descriptor, rest)) = head.get(4..).and_then(<[u8]>::split_first) else {
+        return 0;
+    };
+    if descriptor & 0x20 != 0 {
+        let sizes = [1, 2, 4, 8];
+        let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+        let length = sizes[usize::from(descriptor >> 6)];
+        let Some(field) = rest.get(dictionary..dictionary + length) else {
+            return 0;
+        };
+        let size = field
+            .iter()
+            .rev()
+            .fold(0, |size, byte| size << 8 | u64::from(*byte));
+        return if length == 2 { size + 256 } else { size };
+    }
+    rest.first().map_or(0, |window| {
+        let base = 1_u64 << (10 + (window >> 3));
+        base + base / 8 * u64::from(window & 7)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Scenario: frames of zstd with windows of several sizes, and one in a single segment.
+    /// Guarantees: the window is read from the first bytes of the frame.
+    #[test]
+    fn the_window_of_a_frame() {
+        for log in [17, 20, 24] {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.write_all(b"some text").unwrap();
+            let frame = encoder.finish().unwrap();
+            assert_eq!(window(&frame), 1 << log);
+        }
+        let text = vec![b'x'; 70_000];
+        assert_eq!(window(&zstd::bulk::compress(&text, 1).unwrap()), 70_000);
+        assert_eq!(window(b"\x28\xb5"), 0);
+    }
+}
