@@ -166,7 +166,7 @@ const GROUPS: [(&str, &[Flag]); 7] = [
             flag(
                 "request_bytes",
                 "SIZE",
-                "The most bytes of a request [default: 2MB]",
+                "The most bytes of a request [default: 1MB]",
             ),
             flag(
                 "request_records",

@@ -313,4 +313,6 @@ fn class_name(class: Class) -> &'static str {
 }
 
 #[cfg(test)]
+mod flow_tests;
+#[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@
 //! go. What becomes of an attempt goes back to the pacer and the uplink through its permit.
 
 mod link;
+mod waits;
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -26,6 +27,8 @@ use crate::namespace::Namespace;
 use crate::pacer::{LOOK, Outcome, Pacer, Turn};
 use crate::units::ByteRate;
 pub(crate) use link::{Link, Passage, Passed};
+pub(crate) use waits::Limit;
+use waits::Waits;
 
 /// One namespace's way to the service.
 #[derive(Debug)]
@@ -52,6 +55,14 @@ pub(crate) struct Shared {
     link_line: tokio::sync::Mutex<()>,
     link_freed: Notify,
     total: Option<TotalRate>,
+    waits: Mutex<Waits>,
+}
+
+/// A lane that waits for something, while it lives.
+#[derive(Debug)]
+struct Waiting<'a> {
+    shared: &'a Shared,
+    limit: Limit,
 }
 
 /// The leave to send one request. Its place is free again when it is dropped.
@@ -118,10 +129,17 @@ impl Lane {
         let _turn = self.turn.lock().await;
         while self.closed().is_none() {
             let now = Instant::now();
-            let turn = self.pacer().turn(now);
+            let (turn, reason) = {
+                let mut pacer = self.pacer();
+                (pacer.turn(now), pacer.reason())
+            };
             match turn {
-                Turn::At(ready) => sleep_until(ready.min(now + LOOK)).await,
+                Turn::At(ready) => {
+                    let _waiting = self.shared.waits_for(reason);
+                    sleep_until(ready.min(now + LOOK)).await;
+                }
                 Turn::Full => {
+                    let _waiting = self.shared.waits_for(reason);
                     // Either one is back, or it is time to let the pacer look around.
                     let _ = timeout(LOOK, self.freed.notified()).await;
                 }
@@ -206,19 +224,24 @@ impl Shared {
             link: Mutex::new(Link::new(attempt, largest)),
             link_line: tokio::sync::Mutex::new(()),
             link_freed: Notify::new(),
+            waits: Mutex::new(Waits::new(Instant::now())),
             total: total.0.map(|rate| TotalRate::new(rate, largest)),
         }
     }
 
     #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
     async fn place(&self, bytes: usize) -> Place<'_> {
+        let waiting = self.waits_for(Limit::InFlight);
         let place = Arc::clone(&self.in_flight)
             .acquire_owned()
             .await
             .expect("the semaphore is open");
+        drop(waiting);
         if let Some(total) = &self.total {
+            let _waiting = self.waits_for(Limit::TotalRate);
             total.admit(bytes).await;
         }
+        let _waiting = self.waits_for(Limit::Network);
         let _turn = self.link_line.lock().await;
         loop {
             {
@@ -235,6 +258,23 @@ impl Shared {
             // Only the head of the line waits here, so one that is told is enough.
             self.link_freed.notified().await;
         }
+    }
+
+    /// What has limited the run most so far.
+    pub(crate) fn limited_by(&self) -> Limit {
+        self.waits().greatest(Instant::now())
+    }
+
+    fn waits_for(&self, limit: Limit) -> Waiting<'_> {
+        self.waits().begin(Instant::now(), limit);
+        Waiting {
+            shared: self,
+            limit,
+        }
+    }
+
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -280,6 +320,12 @@ impl Drop for Permit<'_> {
             _ => {}
         }
         self.lane.freed.notify_one();
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.waits().end(Instant::now(), self.limit);
     }
 }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
+use crate::lane::Limit;
 use crate::settings::Pacing;
 use crate::units::{ByteRate, RequestRate};
 use law::Law;
@@ -76,6 +77,8 @@ pub(crate) struct Pacer {
     law: Option<Law>,
     paused_until: f64,
     in_flight: usize,
+    /// What the last turn was kept waiting for.
+    reason: Limit,
     random: StdRng,
 }
 
@@ -136,6 +139,7 @@ impl Pacer {
             law,
             paused_until: f64::NEG_INFINITY,
             in_flight: 0,
+            reason: Limit::NamespaceRate,
             random,
         }
     }
@@ -156,14 +160,25 @@ impl Pacer {
     pub(crate) fn turn(&mut self, now: Instant) -> Turn {
         let at = self.seconds(now);
         let mut ready = self.limit.ready_at().max(self.paused_until);
+        self.reason = if self.paused_until > self.limit.ready_at() {
+            Limit::Throttling
+        } else {
+            Limit::NamespaceRate
+        };
         if let Some(law) = &mut self.law {
             law.tick(at);
             if self.in_flight >= law.places() {
                 law.waits_for_place(at);
+                self.reason = if law.is_slow() {
+                    Limit::Latency
+                } else {
+                    Limit::InFlight
+                };
                 return Turn::Full;
             }
             if law.ready_at() > at && law.ready_at() >= ready {
                 law.waits_for_rate(at);
+                self.reason = law.limit();
             } else if ready > at {
                 law.waits_for_place(at);
             }
@@ -175,6 +190,11 @@ impl Pacer {
             // Rounded up: whoever comes at that time must not be a fraction of a nanosecond early.
             Turn::At(self.origin + Duration::from_secs_f64(ready) + Duration::from_nanos(1))
         }
+    }
+
+    /// What the last turn was kept waiting for.
+    pub(crate) fn reason(&self) -> Limit {
+        self.reason
     }
 
     /// Takes note that a request waits for something that is not the pacer's: the law must not take
@@ -236,6 +256,6 @@ impl Pacer {
 }
 
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 #[cfg(test)]
 mod tests;

@@ -214,6 +214,8 @@ async fn dispatch<T: Target>(
         }
     }
     report_panics(deliveries, &sending.stop).await;
+    let limited_by = shared.limited_by().name();
+    tracing::info!(limited_by, "all batches are settled or remain");
     lanes
 }
 

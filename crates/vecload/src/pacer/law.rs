@@ -17,6 +17,7 @@ use rand::{Rng, RngExt as _};
 
 use super::breaker::Breaker;
 use super::{CREDIT, Outcome};
+use crate::lane::Limit;
 
 /// The first rate, as a part of the share.
 const START: f64 = 0.5;
@@ -42,7 +43,7 @@ const CUT: (f64, f64, f64) = (0.03, 0.20, 0.35);
 const MEASURE: (f64, f64) = (0.4, 8.0);
 /// Refusals in a row after a cut that mean a debt, which only silence pays.
 const DEBT: u32 = 5;
-/// Below this rate nothing is cut, in bytes per second: one small request every few seconds.
+/// Below this rate nothing is cut, in bytes per second; nor below one request a second of all replicas.
 const LEAST_RATE: f64 = 0.2e6;
 /// The latency, in seconds, up to which nothing is braked. The same on all replicas: a limit from each
 /// one's own measurement alone favours those that came early.
@@ -51,6 +52,8 @@ const CALM_LATENCY: f64 = 0.5;
 const LATENCY_FACTOR: f64 = 2.0;
 /// The most requests in flight.
 const IN_FLIGHT: f64 = 128.0;
+/// A rate above this part of the share is the ceiling; below it the service throttles.
+const AT_CEILING: f64 = 0.8;
 /// The time between two looks at the rate, in seconds.
 const TICK: f64 = 0.1;
 /// The longest time that one look may count for: nothing grows over a pause.
@@ -77,6 +80,8 @@ pub(super) struct Law {
     looked: f64,
     /// The last time anything pushed back.
     pushed: f64,
+    /// What pushed back was latency, not a refusal.
+    is_braked: bool,
     episode: Option<Episode>,
     refused_in_row: u32,
     /// Full stops in a row.
@@ -129,6 +134,7 @@ impl Law {
             step_scale: 1.0,
             looked: f64::NEG_INFINITY,
             pushed: 0.0,
+            is_braked: false,
             episode: None,
             refused_in_row: 0,
             stops: 0,
@@ -151,6 +157,25 @@ impl Law {
     /// Whether the service is left alone but for probes.
     pub(super) fn is_probing(&self) -> bool {
         self.breaker.is_open()
+    }
+
+    /// What makes the rate what it is.
+    pub(super) fn limit(&self) -> Limit {
+        if self.breaker.is_open() {
+            Limit::Outage
+        } else if self.is_braked {
+            Limit::Latency
+        } else if self.is_untouched || self.rate > AT_CEILING * self.share {
+            Limit::NamespaceRate
+        } else {
+            Limit::Throttling
+        }
+    }
+
+    /// Whether requests take longer than they would without a queue.
+    pub(super) fn is_slow(&self) -> bool {
+        self.latency
+            .is_some_and(|latency| latency.smooth > 0.75 * latency.threshold())
     }
 
     /// The earliest time at which a request may go.
@@ -297,6 +322,7 @@ impl Law {
         self.next = self.next.max(now) + self.cost / self.rate;
         self.measure(now);
         self.pushed = now;
+        self.is_braked = false;
     }
 
     fn measure(&mut self, from: f64) {
@@ -388,6 +414,7 @@ impl Law {
         self.doubling_to = None;
         self.braked = now;
         self.pushed = now;
+        self.is_braked = true;
     }
 
     /// The service answers again: begin slowly, and double back to where it was.
@@ -426,7 +453,8 @@ impl Law {
     }
 
     fn set_rate(&mut self, rate: f64) {
-        self.rate = rate.max(LEAST_RATE).min(self.most);
+        let least = LEAST_RATE.max(self.cost / self.replicas);
+        self.rate = rate.max(least).min(self.most);
     }
 }
 

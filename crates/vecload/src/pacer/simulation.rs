@@ -185,6 +185,12 @@ impl Scenario {
         found
     }
 
+    /// The scenario of that name.
+    pub(crate) fn named(name: &str) -> Self {
+        let found = Self::all().into_iter().find(|(found, _)| found == name);
+        found.unwrap_or_else(|| panic!("no scenario {name}")).1
+    }
+
     /// Runs it with a seed.
     pub(crate) fn run(&self, seed: u64) -> Figures {
         Figures::of(self, &clients::run(self, seed))

@@ -73,7 +73,7 @@ fn errors_name_the_place() {
     );
     assert_eq!(
         error(Layers::default().flag("memory", "1MB")),
-        "--memory: 1MB is too little: four requests of 2MB must fit; give it 8MB or more"
+        "--memory: 1MB is too little: four requests of 1MB must fit; give it 4MB or more"
     );
     let missing = Layers::default().file(std::path::Path::new("no/such.toml"));
     assert!(

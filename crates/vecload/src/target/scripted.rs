@@ -26,6 +26,8 @@ pub(crate) struct Seen {
     pub(crate) number: usize,
     /// The ids of its records, in order.
     pub(crate) ids: Vec<String>,
+    /// Its namespace on the wire.
+    pub(crate) namespace: String,
     /// The size of its message.
     pub(crate) bytes: usize,
     /// A number that is the same for the same bytes.
@@ -76,12 +78,13 @@ impl Scripted {
     }
 
     fn look(&self, frame: &Bytes) -> Seen {
-        let (ids, _) = read_frame(frame);
+        let (ids, namespace) = read_frame(frame);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let number = seen.len();
         seen.push(Seen {
             number,
             ids,
+            namespace,
             bytes: frame.len() - vecload_pinecone::FRAME_PREFIX,
             digest: xxhash_rust::xxh3::xxh3_64(frame),
             at: Instant::now(),

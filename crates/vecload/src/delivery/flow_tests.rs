@@ -1,0 +1,316 @@
+//! Lanes and deliveries as they are, on tokio's paused clock, against the model of the service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use vecload_pinecone::{FRAME_PREFIX, Limits};
+use vecload_record::{At, Dense, Metadata, Operation, RecordRef};
+
+use super::*;
+use crate::batcher::Batcher;
+use crate::lane::{Limit, Shared};
+use crate::namespace::Namespaces;
+use crate::pacer::simulation::{Reply, Scenario, Server};
+use crate::pacer::{Pacer, Rates};
+use crate::target::scripted::{Answer, Scripted, Seen, failure};
+use crate::units::ByteRate;
+
+type Part = dyn Fn(&str) -> Option<Server> + Send + Sync;
+
+/// The service: a quota for each namespace, behind the one uplink of the process.
+struct Service {
+    /// What a namespace is like; none: it takes no writes.
+    part: Box<Part>,
+    quotas: Mutex<BTreeMap<String, Option<Server>>>,
+    /// Bytes per second and seconds.
+    link: Option<(f64, f64)>,
+    link_free: Mutex<f64>,
+    start: Instant,
+}
+
+/// Who sends to it.
+struct Senders {
+    namespaces: Vec<String>,
+    /// Batches of each namespace that are being delivered at any time.
+    batches: usize,
+    /// Records of 20 kB in a batch.
+    records: usize,
+    seconds: f64,
+}
+
+/// What came of it.
+struct Outcomes {
+    /// Bytes loaded, by namespace.
+    loaded: BTreeMap<String, f64>,
+    rejected: usize,
+    /// Namespaces that were closed.
+    closed: BTreeSet<String>,
+    seen: Vec<Seen>,
+    traffic: crate::traffic::TrafficCounts,
+    limited_by: Limit,
+}
+
+// === impl Service ===
+
+impl Service {
+    fn answer(&self, seen: &Seen) -> (Duration, Answer) {
+        let now = (seen.at - self.start).as_secs_f64();
+        let mut arrives = now;
+        if let Some((speed, latency)) = self.link {
+            let mut free = self.link_free.lock().expect("no panic");
+            *free = free.max(now) + seen.bytes as f64 / speed;
+            arrives = *free + latency;
+        }
+        let mut quotas = self.quotas.lock().expect("no panic");
+        let quota = quotas
+            .entry(seen.namespace.clone())
+            .or_insert_with(|| (self.part)(&seen.namespace));
+        let Some(quota) = quota else {
+            let message = "Request failed. You've reached the max namespaces allowed in serverless index i. To add more namespaces, upgrade your plan.";
+            let refused = failure(Code::PermissionDenied, message);
+            return (Duration::from_millis(20), Answer::Fail(refused));
+        };
+        let (reply, done) = quota.arrives(arrives, seen.bytes as f64);
+        let answer = match reply {
+            Reply::Taken => Answer::Ok,
+            Reply::Throttled => Answer::Fail(failure(
+                Code::ResourceExhausted,
+                "Request failed. You've reached the max upsert size limit per second for index i. Pace your upserts.",
+            )),
+            Reply::Unavailable | Reply::Silence => {
+                Answer::Fail(failure(Code::Unavailable, "unavailable"))
+            }
+        };
+        (Duration::from_secs_f64(done - now), answer)
+    }
+}
+
+/// Delivers batches for a time, through one lane for each namespace.
+async fn deliver(
+    senders: Senders,
+    link: Option<(f64, f64)>,
+    part: impl Fn(&str) -> Option<Server> + Send + Sync + 'static,
+) -> Outcomes {
+    let service = Service {
+        part: Box::new(part),
+        quotas: Mutex::default(),
+        link,
+        link_free: Mutex::new(0.0),
+        start: Instant::now(),
+    };
+    let limits = Limits::default();
+    let (events_in, events) = async_channel::unbounded();
+    let attempt = Duration::from_secs(60);
+    let largest = limits.request_bytes + FRAME_PREFIX;
+    let shared = Arc::new(Shared::new(64, ByteRate(None), largest, attempt));
+    let sending = Arc::new(Sending {
+        target: Arc::new(Scripted::new(limits, move |seen| service.answer(seen))),
+        memory: Memory::new(2 << 30, largest),
+        cap: Arc::new(RequestCap::new(limits.request_bytes)),
+        stop: Arc::new(Stop::default()),
+        stall: Arc::new(Stall::new(Duration::from_secs(900))),
+        traffic: Arc::new(Traffic::new()),
+        random: jitter(1),
+        events: events_in,
+    });
+    let namespaces = Arc::new(Namespaces::default());
+    let mut lanes = Vec::new();
+    let mut tasks = JoinSet::new();
+    for (number, name) in senders.namespaces.iter().enumerate() {
+        let random = StdRng::seed_from_u64(number as u64);
+        let pacer = Pacer::new(&Rates::ADAPTIVE, Instant::now(), random);
+        let lane = Arc::new(Lane::new(namespaces.get(name), pacer, Arc::clone(&shared)));
+        let batch = batch(&sending, &namespaces, name, senders.records);
+        for _ in 0..senders.batches {
+            let (lane, sending, batch) = (Arc::clone(&lane), Arc::clone(&sending), batch.clone());
+            tasks.spawn(async move {
+                while !sending.stop.is_stopping() && lane.closed().is_none() {
+                    sending.deliver(&lane, batch.clone()).await;
+                }
+            });
+        }
+        lanes.push(lane);
+    }
+    tokio::time::sleep(Duration::from_secs_f64(senders.seconds)).await;
+    let limited_by = shared.limited_by();
+    let end = StopReason::new("signal", ExitCode::Interrupted, "the end");
+    sending.stop.stop(end);
+    tasks.join_all().await;
+    let mut outcomes = Outcomes {
+        loaded: BTreeMap::new(),
+        rejected: 0,
+        closed: lanes
+            .iter()
+            .filter(|lane| lane.closed().is_some())
+            .map(|lane| lane.namespace.name().to_owned())
+            .collect(),
+        seen: sending.target.seen(),
+        traffic: sending.traffic.counts(),
+        limited_by,
+    };
+    while let Ok(event) = events.try_recv() {
+        match event {
+            Event::Loaded(rows) => {
+                let name = rows.namespace.name().to_owned();
+                *outcomes.loaded.entry(name).or_default() += rows.bytes as f64;
+            }
+            _ => outcomes.rejected += 1,
+        }
+    }
+    outcomes
+}
+
+/// A batch of records of 20 kB.
+fn batch(
+    sending: &Sending<Scripted>,
+    namespaces: &Arc<Namespaces>,
+    name: &str,
+    records: usize,
+) -> EncodedBatch {
+    let (sealed_in, sealed) = async_channel::unbounded();
+    let mut batcher = Batcher::new(
+        Arc::clone(&sending.target),
+        Arc::clone(&sending.memory),
+        Arc::clone(&sending.cap),
+        Arc::clone(namespaces),
+        sealed_in,
+    );
+    batcher.namespace(name);
+    let values = vec![1.0; 4_990];
+    for number in 0..records as u64 {
+        let record = RecordRef {
+            operation: Operation::Upsert,
+            namespace: None,
+            id: &format!("id-{number}"),
+            dense: Some(Dense::Floats(&values)),
+            sparse: None,
+            metadata: Metadata::Absent,
+        };
+        let at = At {
+            row: number,
+            locator: number,
+        };
+        batcher.push(&record, name, 0, at).expect("taken");
+    }
+    batcher.flush().expect("sent");
+    sealed.try_recv().expect("one batch")
+}
+
+/// Scenario: requests of 2 MB over uplinks of 1.25 and 12.5 MB/s with 100 ms of latency; enough of them
+/// that on the thinner one they would stand in the link for longer than an attempt's minute.
+/// Guarantees: 95 % of the link is used, and not one attempt is repeated: none timed out for slowness.
+#[tokio::test(start_paused = true)]
+async fn a_thin_uplink_is_filled_without_timeouts() {
+    for (speed, seconds) in [(1.25e6, 300.0), (12.5e6, 60.0)] {
+        let senders = Senders {
+            namespaces: vec!["ns".to_owned()],
+            batches: 64,
+            records: 99,
+            seconds,
+        };
+        let server = Scenario::named("a1-one-replica-bucket-1s").server;
+        let link = Some((speed, 0.1));
+        let outcomes = deliver(senders, link, move |_| Some(Server::new(&server, 1))).await;
+        let used = outcomes.loaded["ns"] / (speed * seconds);
+        assert!(used >= 0.95, "{used:.3} of {speed}");
+        assert_eq!(outcomes.traffic.retries, 0, "at {speed}");
+    }
+}
+
+/// Scenario: the thirty percent of random failures of the scenario file, through one real lane.
+/// Guarantees: the lane reaches 95 % of the goodput that the failures leave, and nothing is rejected.
+#[tokio::test(start_paused = true)]
+async fn random_failures_cost_no_goodput() {
+    let senders = Senders {
+        namespaces: vec!["ns".to_owned()],
+        batches: 40,
+        records: 50,
+        seconds: 90.0,
+    };
+    let server = Scenario::named("i1-errors-30").server;
+    let outcomes = deliver(senders, None, move |_| Some(Server::new(&server, 3))).await;
+    let used = outcomes.loaded["ns"] / (0.7 * 50e6 * 90.0);
+    // The first seconds are the ramp.
+    assert!(used >= 0.92, "{used:.3}");
+    assert_eq!((outcomes.rejected, outcomes.closed.len()), (0, 0));
+}
+
+/// Scenario: 300 namespaces, one of which is throttled to a hundredth and one of which takes no writes.
+/// Guarantees: the others are as fast as without those two, the refused one is closed after one
+/// round of requests, and nothing is rejected.
+#[tokio::test(start_paused = true)]
+async fn a_namespace_suffers_alone() {
+    let names: Vec<String> = (0..300).map(|number| format!("n{number:03}")).collect();
+    let quota = |rate: f64| {
+        let mut server = Scenario::named("a1-one-replica-bucket-1s").server;
+        server.bytes_per_second = vec![[0.0, rate]];
+        server
+    };
+    let mut speeds = Vec::new();
+    for hindered in [false, true] {
+        let senders = Senders {
+            namespaces: names.clone(),
+            batches: 2,
+            records: 5,
+            seconds: 20.0,
+        };
+        let (free, throttled) = (quota(1e6), quota(1e4));
+        let outcomes = deliver(senders, None, move |name| match name {
+            "n007" if hindered => Some(Server::new(&throttled, 7)),
+            "n008" if hindered => None,
+            _ => Some(Server::new(&free, 1)),
+        })
+        .await;
+        assert_eq!(outcomes.rejected, 0);
+        let others = |name: &&String| !["n007", "n008"].contains(&name.as_str());
+        let speed: f64 = names
+            .iter()
+            .filter(others)
+            .map(|name| outcomes.loaded[name])
+            .sum();
+        speeds.push(speed);
+        let closed: Vec<&str> = outcomes.closed.iter().map(String::as_str).collect();
+        if hindered {
+            assert_eq!(closed, ["n008"]);
+            let refused = outcomes.seen.iter().filter(|seen| seen.namespace == "n008");
+            assert!(refused.count() <= 2, "no request after the verdict");
+        } else {
+            assert!(closed.is_empty());
+        }
+    }
+    assert!(speeds[1] >= 0.95 * speeds[0], "{speeds:?}");
+}
+
+/// Scenario: one run for each thing that can limit one.
+/// Guarantees: what took the most time is named.
+#[tokio::test(start_paused = true)]
+async fn what_limits_a_run_is_named() {
+    let quota = |rate: f64, workers: usize, errors: f64| {
+        let mut server = Scenario::named("a1-one-replica-bucket-1s").server;
+        server.bytes_per_second = vec![[0.0, rate]];
+        server.workers = workers;
+        server.errors = errors;
+        Server::new(&server, 1)
+    };
+    let thin = Some((0.05e6, 0.1));
+    let cases = [
+        (Limit::NamespaceRate, 40, None, (50e6, 64, 0.0)),
+        (Limit::Throttling, 40, None, (10e6, 64, 0.0)),
+        (Limit::Latency, 40, None, (50e6, 2, 0.0)),
+        (Limit::Network, 40, thin, (50e6, 64, 0.0)),
+        (Limit::Input, 1, None, (50e6, 64, 0.0)),
+        (Limit::Outage, 40, None, (50e6, 64, 1.0)),
+    ];
+    for (expected, batches, link, (rate, workers, errors)) in cases {
+        let senders = Senders {
+            namespaces: vec!["ns".to_owned()],
+            batches,
+            records: 50,
+            seconds: 60.0,
+        };
+        let outcomes = deliver(senders, link, move |_| Some(quota(rate, workers, errors))).await;
+        assert_eq!(outcomes.limited_by, expected, "{:?}", outcomes.loaded);
+    }
+}
