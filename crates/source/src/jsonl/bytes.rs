@@ -24,6 +24,8 @@ pub(super) enum Bytes {
     Stream {
         stream: Box<dyn Read + Send>,
         compression: Compression,
+        /// What unpacking keeps.
+        window: u64,
         ended: bool,
     },
     /// The first bytes of a stream, to be looked at before it is read.
@@ -48,18 +50,51 @@ impl Bytes {
         let mut file = File::open(&input.path).map_err(io)?;
         input.expect_size(file.metadata().map_err(io)?.len())?;
         if input.compression != Compression::None {
-            let stream = unpacked(Box::new(file), input.compression).map_err(io)?;
-            return Ok(Self::Stream {
-                stream,
-                compression: input.compression,
-                ended: false,
-            });
+            return Self::unpacked(Box::new(file), input.compression).map_err(io);
         }
         file.seek(SeekFrom::Start(offset)).map_err(io)?;
         Ok(Self::File {
             file,
             size: input.bytes,
         })
+    }
+
+    /// What a file or stream unpacks to: all members of gzip, all frames of zstd.
+    pub(super) fn unpacked(
+        packed: Box<dyn Read + Send>,
+        compression: Compression,
+    ) -> io::Result<Self> {
+        let mut packed = BufReader::with_capacity(64 << 10, packed);
+        let mut kept = 0;
+        let stream: Box<dyn Read + Send> = match compression {
+            Compression::None => Box::new(packed),
+            Compression::Gzip => Box::new(MultiGzDecoder::new(packed)),
+            Compression::Zstd => {
+                let head = io::BufRead::fill_buf(&mut packed)?;
+                // A window that its first frame does not announce would be memory that no plan told
+                // of.
+                let log = window(head).max(1).next_power_of_two().ilog2();
+                let log = log.clamp(USUAL_WINDOW_LOG, WINDOW_LOG);
+                kept = 1 << log;
+                let mut decoder = zstd::Decoder::with_buffer(packed)?;
+                decoder.window_log_max(log)?;
+                Box::new(decoder)
+            }
+        };
+        Ok(Self::Stream {
+            stream,
+            compression,
+            window: kept,
+            ended: false,
+        })
+    }
+
+    /// The bytes that unpacking keeps: of zstd the window, of gzip nearly nothing.
+    pub(super) fn window(&self) -> u64 {
+        match self {
+            Self::Stream { window, .. } => *window,
+            Self::File { .. } | Self::Head { .. } => 0,
+        }
     }
 
     pub(super) fn end(&self, position: u64) -> End {
@@ -130,6 +165,7 @@ impl Bytes {
                 stream,
                 compression,
                 ended,
+                ..
             } => {
                 let got = Read::take(stream, wanted)
                     .read_to_end(buffer)
@@ -155,37 +191,6 @@ impl fmt::Debug for Bytes {
             Self::Head { .. } => "Head",
         })
     }
-}
-
-/// What a file or stream unpacks to: all members of gzip, all frames of zstd.
-pub(super) fn unpacked(
-    packed: Box<dyn Read + Send>,
-    compression: Compression,
-) -> io::Result<Box<dyn Read + Send>> {
-    let mut packed = BufReader::with_capacity(64 << 10, packed);
-    Ok(match compression {
-        Compression::None => Box::new(packed),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(packed)),
-        Compression::Zstd => {
-            let head = io::BufRead::fill_buf(&mut packed)?;
-            // A window that its first frame does not announce would be memory that no plan told of.
-            let log = window(head).max(1).next_power_of_two().ilog2();
-            let mut decoder = zstd::Decoder::with_buffer(packed)?;
-            decoder.window_log_max(log.clamp(USUAL_WINDOW_LOG, WINDOW_LOG))?;
-            Box::new(decoder)
-        }
-    })
-}
-
-/// The bytes that unpacking keeps: of zstd the window, of gzip nearly nothing.
-pub(super) fn kept(input: &Input) -> Result<u64, SourceError> {
-    if input.compression != Compression::Zstd {
-        return Ok(0);
-    }
-    let mut head = Vec::new();
-    let read = File::open(&input.path).and_then(|file| file.take(32).read_to_end(&mut head));
-    read.map_err(|error| SourceError::io(&input.name, "read it", &error))?;
-    Ok(window(&head).clamp(1 << USUAL_WINDOW_LOG, 1 << WINDOW_LOG))
 }
 
 /// The window of a frame of zstd, of which `head` is the beginning; 0 where it tells none.

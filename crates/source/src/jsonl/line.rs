@@ -10,6 +10,8 @@
 //! A line with the key `_reject` is a dead letter of an earlier run: its fields have the canonical
 //! names and its namespace counts, whatever the columns of other lines are called.
 
+use std::ops::Range;
+
 use vecload_record::{Dense, Metadata, Operation, Reason, RecordRef, Reject, Sparse};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -31,6 +33,8 @@ pub(super) struct Scratch {
     text: String,
     /// The object of the keys that are metadata, without its end.
     fields: String,
+    /// Where the keys stand in the line that are passed over.
+    not_read: Vec<Range<usize>>,
     /// Hashes of the keys that have no field in a record.
     others: Vec<u128>,
 }
@@ -77,15 +81,18 @@ pub(super) fn parse<'a>(
         let message = format!("invalid UTF-8 at byte {} of the line", error.valid_up_to());
         Reject::new(Reason::Malformed, "", message)
     })?;
-    let mut parsed = scratch.parse(line, keys, false, changes)?;
+    let mut parsed = scratch.parse(line, keys, false)?;
     if parsed.is_dead_letter {
-        parsed = scratch.parse(line, canonical, true, changes)?;
+        parsed = scratch.parse(line, canonical, true)?;
     }
     if parsed.sparse.indices != parsed.sparse.values {
         return Err(Field::Sparse.reject(incomplete()));
     }
     if !scratch.fields.is_empty() {
         scratch.fields.push('}');
+    }
+    for key in scratch.not_read.drain(..) {
+        changes.add(&line[key], NOT_READ, 1);
     }
     let scratch = &*scratch;
     let text = |text: Text| text.of(line, &scratch.text);
@@ -162,15 +169,10 @@ impl From<Flaw> for Reject {
 // === impl Scratch ===
 
 impl Scratch {
-    fn parse(
-        &mut self,
-        line: &str,
-        keys: &Keys,
-        is_dead_letter: bool,
-        changes: &mut Changes,
-    ) -> Result<Parsed, Reject> {
+    fn parse(&mut self, line: &str, keys: &Keys, is_dead_letter: bool) -> Result<Parsed, Reject> {
         self.text.clear();
         self.fields.clear();
+        self.not_read.clear();
         self.others.clear();
         let mut parsed = Parsed::default();
         let mut seen = 0_u8;
@@ -207,7 +209,7 @@ impl Scratch {
                         && keys.metadata.has(key)
                         && key != REJECT;
                     if !is_metadata && !is_dead_letter {
-                        changes.add(key, NOT_READ, 1);
+                        self.not_read.push(quoted.start + 1..quoted.end - 1);
                     }
                 }
             }
@@ -338,8 +340,8 @@ impl Scratch {
             let is_index = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
             let is_weight = is_index && !parts.indices && !parts.values;
             let seen = match key {
-                "indices" if !has_weights => Some(&mut parts.indices),
-                "values" if !has_weights => Some(&mut parts.values),
+                "indices" => Some(&mut parts.indices),
+                "values" => Some(&mut parts.values),
                 _ => None,
             };
             let is_indices = key == "indices";
@@ -349,6 +351,11 @@ impl Scratch {
             if is_weight {
                 self.indices.push(index(key)?);
                 has_weights = true;
+            } else if has_weights {
+                return Err(Flaw {
+                    reason: Reason::InvalidSparse,
+                    message: format!("{key:?} stands among weights by index and is no index"),
+                });
             }
             self.text.truncate(mark);
             cursor.expect(b':')?;

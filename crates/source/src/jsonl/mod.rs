@@ -30,7 +30,7 @@ use vecload_record::{At, Reason, Reject};
 
 pub(crate) use self::cursor::is_object;
 use self::{
-    bytes::{Bytes, unpacked},
+    bytes::Bytes,
     elements::ElementCutter,
     form::{Form, Head, namespace_of_tail},
     keys::Keys,
@@ -72,6 +72,7 @@ struct Stream {
     head: Head,
     rest: Option<Box<dyn Read + Send>>,
     compression: Compression,
+    window: u64,
 }
 
 /// Reads records.
@@ -144,15 +145,15 @@ impl JsonlInput {
             InputKind::File => {
                 let mut bytes = Bytes::open(input, 0)?;
                 let head = Head::read(&input.name, &mut bytes, Limits::default())?;
-                (head, None, bytes::kept(input)?)
+                (head, None, bytes.window())
             }
             InputKind::Stream => {
                 let stdin = stdin.ok_or_else(|| {
                     unsupported("the standard input can be read once; name it once".into())
                 })?;
                 let stream = Stream::open(input, stdin)?;
-                // The window of a stream is not known before it is unpacked.
-                (stream.head.clone(), Some(stream), 0)
+                let window = stream.window;
+                (stream.head.clone(), Some(stream), window)
             }
         };
         let form = Form::of(&head);
@@ -241,7 +242,7 @@ impl JsonlInput {
                 "the stream has been read and cannot be read again",
             ));
         };
-        let compression = stream.compression;
+        let (compression, window) = (stream.compression, stream.window);
         let head = std::mem::take(&mut stream.head.bytes);
         let start = self.form.start().min(head.len() as u64);
         let mut head = io::Cursor::new(head);
@@ -249,6 +250,7 @@ impl JsonlInput {
         let bytes = Bytes::Stream {
             stream: Box::new(head.chain(rest)),
             compression,
+            window,
             ended: false,
         };
         Ok(self.reader(input, bytes, 0..u64::MAX, Limits::default()))
@@ -319,20 +321,16 @@ impl Stream {
         }
         let compression = Compression::of_content(&magic);
         let packed = Box::new(io::Cursor::new(magic).chain(stdin));
-        let stream = unpacked(packed, compression).map_err(io)?;
-        let mut bytes = Bytes::Stream {
-            stream,
-            compression,
-            ended: false,
-        };
+        let mut bytes = Bytes::unpacked(packed, compression).map_err(io)?;
         let head = Head::read(&input.name, &mut bytes, Limits::default())?;
-        let Bytes::Stream { stream, .. } = bytes else {
-            unreachable!("bytes stay what they are");
+        let Bytes::Stream { stream, window, .. } = bytes else {
+            unreachable!("what is unpacked is a stream");
         };
         Ok(Self {
             head,
             rest: Some(stream),
             compression,
+            window,
         })
     }
 }

@@ -1,3 +1,5 @@
+mod shapes;
+
 use std::{io::Write, ops::Range};
 
 use proptest::prelude::*;

@@ -16,9 +16,10 @@ use arrow_schema::DataType;
 use vecload_record::{Dense, Reason};
 
 use super::{
-    metadata::{MetadataColumn, Times},
+    metadata::MetadataColumn,
     schema::{Column, MetadataColumns, Roles, SparseColumns},
 };
+use crate::Timestamps;
 
 /// The columns of a batch.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ pub(super) struct Flaw {
 
 impl Decoded {
     /// The columns of `batch`, whose types have been found to be supported.
-    pub(super) fn new(roles: &Roles, batch: &RecordBatch, times: Times) -> Self {
+    pub(super) fn new(roles: &Roles, batch: &RecordBatch, times: Timestamps) -> Self {
         let array = |column: &Column| match batch.column_by_name(&column.name) {
             Some(array) => ArrayRef::clone(array),
             None => unreachable!("column {:?} was asked for", column.name),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use arrow_array::{Array, ArrayRef, Float16Array, Float32Array, Float64Array, cast::AsArray};
 use arrow_schema::DataType;
 
-use super::{Texts, Times, decimal, range, time::Clock, widened};
+use super::{Texts, decimal, range, time::Clock, widened};
 use crate::{
     Timestamps,
     parquet::columns::{Flaw, put_uuid},
@@ -45,7 +45,12 @@ pub(super) fn check(array: &ArrayRef, at: usize) -> super::Result<()> {
 }
 
 /// Writes a value. What JSON does not have is `null`, and bytes that are not UTF-8 are replaced.
-pub(in crate::parquet) fn put_json(array: &dyn Array, at: usize, times: Times, out: &mut String) {
+pub(in crate::parquet) fn put_json(
+    array: &dyn Array,
+    at: usize,
+    times: Timestamps,
+    out: &mut String,
+) {
     if array.is_null(at) {
         out.push_str("null");
         return;
@@ -109,7 +114,7 @@ pub(in crate::parquet) fn put_json(array: &dyn Array, at: usize, times: Times, o
 }
 
 /// Integers, and what is integers underneath.
-fn put_other(array: &dyn Array, at: usize, found: &DataType, times: Times, out: &mut String) {
+fn put_other(array: &dyn Array, at: usize, found: &DataType, times: Timestamps, out: &mut String) {
     let value = array.slice(at, 1);
     let value = match found {
         DataType::Date32 | DataType::Time32(_) => widened(&value, &DataType::Int32),

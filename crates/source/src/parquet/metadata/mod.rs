@@ -19,10 +19,13 @@ use arrow_schema::DataType;
 use bumpalo::Bump;
 use vecload_record::{Field, FieldValue, Metadata, Reason};
 
+pub(super) use self::json::put_json;
 use self::time::Clock;
-pub(super) use self::{json::put_json, time::Times};
 use super::columns::{Flaw, Names, put_uuid};
-use crate::changes::{Changes, ROUNDED};
+use crate::{
+    Timestamps,
+    changes::{Changes, ROUNDED},
+};
 
 /// The metadata of a batch.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ pub(super) struct FieldColumn {
 pub(super) struct Values {
     array: ArrayRef,
     kind: Kind,
-    times: Times,
+    times: Timestamps,
 }
 
 #[derive(Debug)]
@@ -79,7 +82,7 @@ type Result<T> = std::result::Result<T, Flaw>;
 
 impl MetadataColumn {
     /// One column that holds all metadata.
-    pub(super) fn whole(array: &ArrayRef, times: Times) -> Self {
+    pub(super) fn whole(array: &ArrayRef, times: Timestamps) -> Self {
         match array.data_type() {
             DataType::Struct(fields) => {
                 let structs = array.as_struct().clone();
@@ -102,7 +105,7 @@ impl MetadataColumn {
     /// A field for each column.
     pub(super) fn fields<'a>(
         columns: impl Iterator<Item = (&'a str, ArrayRef)>,
-        times: Times,
+        times: Timestamps,
     ) -> Self {
         Self::Fields(
             columns
@@ -172,7 +175,7 @@ impl MetadataColumn {
                 }
                 out.push_str(if out.is_empty() { "{}" } else { "}" });
             }
-            Self::Map(map) => put_json(&map.0, row, Times::default(), &mut out),
+            Self::Map(map) => put_json(&map.0, row, Timestamps::default(), &mut out),
         }
         Some(out)
     }
@@ -209,7 +212,7 @@ fn range(offsets: &[i32], row: usize) -> std::ops::Range<usize> {
 // === impl FieldColumn ===
 
 impl FieldColumn {
-    fn new(name: &str, array: &ArrayRef, times: Times) -> Self {
+    fn new(name: &str, array: &ArrayRef, times: Timestamps) -> Self {
         Self {
             name: name.to_owned(),
             values: Values::new(array, times),
@@ -220,7 +223,7 @@ impl FieldColumn {
 // === impl Values ===
 
 impl Values {
-    fn new(array: &ArrayRef, times: Times) -> Self {
+    fn new(array: &ArrayRef, times: Timestamps) -> Self {
         let cast = |to: &DataType| widened(array, to);
         let kind = match array.data_type() {
             DataType::Null => Kind::Null,

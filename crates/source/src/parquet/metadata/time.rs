@@ -8,8 +8,6 @@ use vecload_record::{FieldValue, Reason};
 use super::{Result, number};
 use crate::{Timestamps, parquet::columns::Flaw};
 
-pub(in crate::parquet) type Times = Timestamps;
-
 /// What a number of units since the beginning means.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Clock {
@@ -36,7 +34,7 @@ impl Clock {
     pub(super) fn value(
         self,
         count: i64,
-        times: Times,
+        times: Timestamps,
         arena: &Bump,
     ) -> Result<(FieldValue<'_>, bool)> {
         match (self, times) {
