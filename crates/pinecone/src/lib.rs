@@ -25,5 +25,5 @@ pub use encode::{Measured, Scratch, append, measure};
 pub use failure::{Code, Failure, Origin, Pushback, code_name};
 pub use frame::{FRAME_PREFIX, begin, cut, namespace_bytes, seal};
 pub use limits::Limits;
-pub use metadata::{Change, MetadataPolicy, OnNull};
+pub use metadata::{Change, MetadataPolicy, OnNested, OnNull};
 pub use rules::{IndexShape, Metric, VectorType, check_namespace};

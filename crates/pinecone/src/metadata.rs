@@ -8,10 +8,12 @@
 //!
 //! The length of a string is known when it has been read and a list is gathered in a buffer of its own,
 //! so every length is written before what it counts. Keys keep the input's order (prost would sort
-//! them). Nothing is nested deeper than a list of strings, so depth needs no limit. What the service
-//! would refuse is rejected with the key and the value; what is left out or rounded is told by key.
+//! them). What the service would refuse is rejected with the key and the value, or put into a form
+//! that it takes, as [`MetadataPolicy`] says; what is left out, rounded or put otherwise is told by key.
+//! Limits hold for what is sent.
 
 mod json;
+mod nested;
 
 use vecload_record::{Field, FieldValue, Metadata, Reason, Reject};
 
@@ -19,11 +21,13 @@ use self::json::{Malformed, Reader, quoted_len};
 use crate::encode::{field_len, put_header};
 use crate::limits::Limits;
 
-/// What to do with values that the service does not take but that can be left out.
+/// What to do with values that the service does not take but that can be left out or put otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MetadataPolicy {
     /// What to do with a key whose value is null.
     pub on_null: OnNull,
+    /// What to do with a value that is an object or a list of anything but strings.
+    pub on_nested: OnNested,
 }
 
 /// What to do with a key whose value is null.
@@ -36,6 +40,21 @@ pub enum OnNull {
     Reject,
 }
 
+/// What to do with a value that is an object or a list of anything but strings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnNested {
+    /// Reject the record.
+    #[default]
+    Reject,
+    /// Put each key of an object beside the others as `outer.inner`, at any depth; an empty object
+    /// leaves nothing. A list has no keys to do so with: one of anything but strings is stored as under
+    /// [`Json`](Self::Json). Two paths that become the same key are rejected, whatever their values.
+    Flatten,
+    /// Store the value as a string: its JSON text, as it is but for the whitespace between tokens, so
+    /// that nothing in it is rounded, dropped or put in another order.
+    Json,
+}
+
 /// What was done to a field of a record that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Change {
@@ -43,6 +62,10 @@ pub enum Change {
     NullDropped,
     /// It has more digits than a float64, which is all that the service keeps.
     NumberRounded,
+    /// It was an object, whose keys stand beside it as `outer.inner`. Told once, by the outermost key.
+    Flattened,
+    /// It was an object or a list of anything but strings, and is a string that holds it as JSON.
+    StoredAsJson,
 }
 
 /// A Struct's wire bytes, and the buffers to make them.
@@ -55,6 +78,8 @@ pub(crate) struct StructBuffer {
     list: Vec<u8>,
     /// A string whose escapes have been resolved.
     unescaped: String,
+    /// A value that is stored as its JSON text.
+    json: String,
     /// All keys, one after the other, and where each stands.
     keys: String,
     spans: Vec<Span>,
@@ -63,10 +88,12 @@ pub(crate) struct StructBuffer {
     compact: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Span {
     start: usize,
     end: usize,
+    /// Where the key's own name begins, after the keys that it is nested in.
+    own: usize,
 }
 
 mod tag {
@@ -95,6 +122,8 @@ impl Change {
         match self {
             Self::NullDropped => "null_dropped",
             Self::NumberRounded => "number_rounded",
+            Self::Flattened => "flattened",
+            Self::StoredAsJson => "stored_as_json",
         }
     }
 }
@@ -156,7 +185,10 @@ impl StructBuffer {
                 ));
             }
         }
-        match self.entries(&mut reader) {
+        match self
+            .entries(&mut reader, None, 1)
+            .and_then(|()| Ok(reader.end()?))
+        {
             Ok(()) => Ok(true),
             Err(Defect::Json(error)) => Err(Reject::new(
                 Reason::InvalidMetadata,
@@ -167,27 +199,35 @@ impl StructBuffer {
         }
     }
 
-    fn entries(&mut self, reader: &mut Reader<'_>) -> Result<(), Defect> {
+    /// The entries of an object, which stands under a key or is the metadata; so many are open with it.
+    fn entries(
+        &mut self,
+        reader: &mut Reader<'_>,
+        outer: Option<Span>,
+        depth: usize,
+    ) -> Result<(), Defect> {
         reader.expect(b'{', "an object")?;
-        if !reader.eat(b'}') {
-            loop {
-                match reader.string(&mut self.unescaped)? {
-                    Some(key) => self.keys.push_str(key),
-                    None => self.keys.push_str(&self.unescaped),
-                }
-                self.begin_key()?;
-                reader.expect(b':', "`:`")?;
-                self.value(reader)?;
-                if reader.eat(b'}') {
-                    break;
-                }
-                reader.expect(b',', "`,` or `}`")?;
-            }
+        if reader.eat(b'}') {
+            return Ok(());
         }
-        Ok(reader.end()?)
+        loop {
+            let own = self.begin_path(outer)?;
+            match reader.string(&mut self.unescaped)? {
+                Some(key) => self.keys.push_str(key),
+                None => self.keys.push_str(&self.unescaped),
+            }
+            self.begin_key(own)?;
+            reader.expect(b':', "`:`")?;
+            self.value(reader, depth)?;
+            if reader.eat(b'}') {
+                return Ok(());
+            }
+            reader.expect(b',', "`,` or `}`")?;
+        }
     }
 
-    fn value(&mut self, reader: &mut Reader<'_>) -> Result<(), Defect> {
+    /// A value in so many objects.
+    fn value(&mut self, reader: &mut Reader<'_>, depth: usize) -> Result<(), Defect> {
         match reader.peek() {
             Some(b'"') => match reader.string(&mut self.unescaped)? {
                 Some(text) => self.put_text(text, text.len() + 2),
@@ -199,7 +239,7 @@ impl StructBuffer {
                     put
                 }
             },
-            Some(b'[') => self.list(reader),
+            Some(b'[') => self.list(reader, depth),
             Some(b't') => {
                 reader.word("true")?;
                 self.put_bool(true)
@@ -226,25 +266,26 @@ impl StructBuffer {
                 }
                 self.put_number(number.value, number.len)
             }
-            Some(b'{') => Err(not_allowed(reader.rest())),
+            Some(b'{') => self.nested_object(reader, depth),
             _ => Err(reader.malformed("a value").into()),
         }
     }
 
-    fn list(&mut self, reader: &mut Reader<'_>) -> Result<(), Defect> {
-        let rest = reader.rest();
+    fn list(&mut self, reader: &mut Reader<'_>, depth: usize) -> Result<(), Defect> {
+        let start = *reader;
         self.list.clear();
         let mut compact = "[]".len();
         reader.expect(b'[', "a list")?;
         if !reader.eat(b']') {
             loop {
                 if reader.peek() != Some(b'"') {
-                    return Err(match reader.peek() {
+                    return match reader.peek() {
                         Some(b'{' | b'[' | b't' | b'f' | b'n' | b'-' | b'0'..=b'9') => {
-                            not_allowed(rest)
+                            *reader = start;
+                            self.nested_list(reader, depth)
                         }
-                        _ => reader.malformed("a string").into(),
-                    });
+                        _ => Err(reader.malformed("a string").into()),
+                    };
                 }
                 match reader.string(&mut self.unescaped)? {
                     Some(text) => {
@@ -267,8 +308,9 @@ impl StructBuffer {
     }
 
     fn field(&mut self, field: &Field<'_>) -> Result<(), Defect> {
+        let own = self.keys.len();
         self.keys.push_str(field.name);
-        self.begin_key()?;
+        self.begin_key(own)?;
         match field.value {
             FieldValue::Null => self.null(),
             FieldValue::Text(text) => self.put_text(text, quoted_len(text)),
@@ -290,18 +332,19 @@ impl StructBuffer {
             }
             FieldValue::Json(text) => {
                 let mut reader = Reader::new(text);
-                self.value(&mut reader)?;
+                self.value(&mut reader, 0)?;
                 Ok(reader.end()?)
             }
         }
     }
 
-    /// Takes what was last added to the keys for the key of the next value.
-    fn begin_key(&mut self) -> Result<(), Defect> {
-        let start = self.spans.last().map_or(0, |span| span.end);
+    /// Takes what was last added to the keys for the key of the next value; its own name begins here.
+    fn begin_key(&mut self, own: usize) -> Result<(), Defect> {
+        let start = self.span().end;
         self.spans.push(Span {
             start,
             end: self.keys.len(),
+            own,
         });
         if self.keys[start..].starts_with('$') {
             return Err(Defect::Value("a key cannot start with `$`".to_owned()));
@@ -310,14 +353,11 @@ impl StructBuffer {
     }
 
     fn span(&self) -> Span {
-        self.spans
-            .last()
-            .copied()
-            .unwrap_or(Span { start: 0, end: 0 })
+        self.spans.last().copied().unwrap_or_default()
     }
 
     fn key(&self) -> &str {
-        let Span { start, end } = self.span();
+        let Span { start, end, .. } = self.span();
         &self.keys[start..end]
     }
 
@@ -359,7 +399,7 @@ impl StructBuffer {
 
     /// Writes the entry up to its value, which is so long, on the wire and as compact JSON.
     fn begin_entry(&mut self, value: usize, compact: usize) {
-        let Span { start, end } = self.span();
+        let Span { start, end, .. } = self.span();
         let key = &self.keys[start..end];
         let comma = usize::from(!self.wire.is_empty());
         self.compact += comma + quoted_len(key) + ":".len() + compact;
@@ -397,10 +437,10 @@ impl StructBuffer {
         });
         match self.spans.array_windows().find(|[a, b]| key(a) == key(b)) {
             None => Ok(()),
-            Some([twice, _]) => Err(Reject::new(
+            Some([one, other]) => Err(Reject::new(
                 Reason::InvalidMetadata,
-                format!("metadata.{}", key(twice)),
-                "the key stands there twice",
+                format!("metadata.{}", key(one)),
+                nested::same_key(keys, *one, *other),
             )),
         }
     }
@@ -409,6 +449,10 @@ impl StructBuffer {
         let (reason, message) = match defect {
             Defect::Json(error) => (Reason::InvalidMetadata, error.to_string()),
             Defect::Value(message) => (Reason::InvalidMetadata, message),
+            Defect::TooDeep => (
+                Reason::InvalidMetadata,
+                format!("it is nested deeper than {}", nested::DEPTH),
+            ),
             Defect::TooLarge(bytes) => {
                 return Reject::new(
                     Reason::MetadataTooLarge,
@@ -432,6 +476,8 @@ enum Defect {
     Json(Malformed),
     /// A key or a value is one that the service does not take.
     Value(String),
+    /// It is nested too deep to be read safely.
+    TooDeep,
     /// There is too much of it: so many bytes, so far.
     TooLarge(usize),
 }

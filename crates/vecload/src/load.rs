@@ -150,6 +150,7 @@ impl Load {
                 NullPolicy::Drop => OnNull::Drop,
                 NullPolicy::Reject => OnNull::Reject,
             },
+            ..MetadataPolicy::default()
         };
         let target = Arc::new(Pinecone::new(client, shape, limits, policy));
         let job = Job {

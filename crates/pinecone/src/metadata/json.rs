@@ -89,6 +89,11 @@ impl<'a> Reader<'a> {
         &self.text[self.at..]
     }
 
+    /// The text from an earlier place to here.
+    pub(super) fn since(&self, earlier: Self) -> &'a str {
+        &self.text[earlier.at..self.at]
+    }
+
     /// Checks that nothing but whitespace is left.
     pub(super) fn end(&mut self) -> Result<(), Malformed> {
         match self.peek() {

@@ -4,6 +4,8 @@ use prost_types::{Struct, Value, value::Kind};
 
 use super::*;
 
+mod nested;
+
 fn convert(metadata: Metadata<'_>) -> Result<StructBuffer, Reject> {
     let mut buffer = StructBuffer::default();
     buffer.convert(metadata)?;
@@ -195,6 +197,7 @@ fn nulls() {
         );
         let mut strict = StructBuffer::new(MetadataPolicy {
             on_null: OnNull::Reject,
+            ..MetadataPolicy::default()
         });
         assert_eq!(strict.convert(metadata).unwrap_err().field, "metadata.a");
     }
