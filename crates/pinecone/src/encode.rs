@@ -18,6 +18,8 @@ use crate::rules::{self, IndexShape};
 #[derive(Debug, Default)]
 pub struct Scratch {
     metadata: StructBuffer,
+    /// The indices of a sparse vector, sorted.
+    indices: Vec<u32>,
 }
 
 /// What is known of a record before it is appended.
@@ -59,6 +61,7 @@ impl Scratch {
     pub fn new(policy: MetadataPolicy) -> Self {
         Self {
             metadata: StructBuffer::new(policy),
+            indices: Vec::new(),
         }
     }
 
@@ -91,7 +94,7 @@ pub fn measure(
     scratch: &mut Scratch,
 ) -> Result<Measured, Reject> {
     debug_assert_eq!(record.operation, Operation::Upsert, "nothing else is sent");
-    rules::check(record, shape)?;
+    rules::check(record, shape, &mut scratch.indices)?;
     let metadata = scratch.metadata.convert(record.metadata)?;
 
     let mut length = field_len(record.id.len());

@@ -2,7 +2,8 @@
 //!
 //! They are the service's own, checked before a record is sent, because a request with one bad record
 //! is refused as a whole and the answer names at most one of them. What is unknown about the index or
-//! undocumented (duplicate indices of a sparse vector, zeros in it) is left to the service.
+//! undocumented (zeros in a sparse vector) is left to the service, but for duplicate indices: whether
+//! they would be added up, or which would win, no document says, and a record must mean one thing.
 
 use vecload_record::{Dense, Reason, RecordRef, Reject, Sparse};
 
@@ -99,8 +100,12 @@ pub fn check_namespace(name: &str) -> Result<(), Reject> {
     }
 }
 
-/// Checks everything but numbers and metadata.
-pub(crate) fn check(record: &RecordRef<'_>, shape: &IndexShape) -> Result<(), Reject> {
+/// Checks everything but numbers and metadata. `sorted` is used to sort the indices of a sparse vector.
+pub(crate) fn check(
+    record: &RecordRef<'_>,
+    shape: &IndexShape,
+    sorted: &mut Vec<u32>,
+) -> Result<(), Reject> {
     check_id(record.id)?;
     // The wire cannot tell an empty dense vector from none.
     let dense = record.dense.filter(|values| !values.is_empty());
@@ -125,7 +130,7 @@ pub(crate) fn check(record: &RecordRef<'_>, shape: &IndexShape) -> Result<(), Re
         check_dense(values, shape)?;
     }
     if let Some(sparse) = record.sparse {
-        check_sparse(sparse, shape)?;
+        check_sparse(sparse, shape, sorted)?;
     }
     Ok(())
 }
@@ -192,7 +197,11 @@ fn check_dense(values: Dense<'_>, shape: &IndexShape) -> Result<(), Reject> {
     }
 }
 
-fn check_sparse(sparse: Sparse<'_>, shape: &IndexShape) -> Result<(), Reject> {
+fn check_sparse(
+    sparse: Sparse<'_>,
+    shape: &IndexShape,
+    sorted: &mut Vec<u32>,
+) -> Result<(), Reject> {
     let reject = |message: String| Reject::new(Reason::InvalidSparse, "sparse_values", message);
     let (indices, values) = (sparse.indices.len(), sparse.values.len());
     if let (true, Some(metric @ (Metric::Cosine | Metric::Euclidean))) =
@@ -221,182 +230,26 @@ fn check_sparse(sparse: Sparse<'_>, shape: &IndexShape) -> Result<(), Reject> {
             Limits::SPARSE_VALUES
         )));
     }
-    Ok(())
+    match duplicate(sparse.indices, sorted) {
+        None => Ok(()),
+        Some(index) => Err(reject(format!(
+            "the index {index} stands there twice; add its values up, or leave one of them out"
+        ))),
+    }
+}
+
+/// An index that stands there twice.
+fn duplicate(indices: &[u32], sorted: &mut Vec<u32>) -> Option<u32> {
+    // As most writers have them, and then none is there twice.
+    if indices.is_sorted_by(|one, next| one < next) {
+        return None;
+    }
+    sorted.clear();
+    sorted.extend_from_slice(indices);
+    sorted.sort_unstable();
+    let twice = sorted.array_windows().find(|[one, next]| one == next)?;
+    Some(twice[0])
 }
 
 #[cfg(test)]
-mod tests {
-    use vecload_record::{Metadata, Operation};
-
-    use super::*;
-
-    const DENSE: Dense<'_> = Dense::Floats(&[1.0, 2.0]);
-    const SPARSE: Sparse<'_> = Sparse {
-        indices: &[4, 2],
-        values: &[0.5, 1.5],
-    };
-
-    fn record<'a>(
-        id: &'a str,
-        dense: Option<Dense<'a>>,
-        sparse: Option<Sparse<'a>>,
-    ) -> RecordRef<'a> {
-        RecordRef {
-            operation: Operation::Upsert,
-            namespace: None,
-            id,
-            dense,
-            sparse,
-            metadata: Metadata::Absent,
-        }
-    }
-
-    fn shape(dimension: u32, vector_type: VectorType, metric: Metric) -> IndexShape {
-        IndexShape {
-            dimension: (dimension > 0).then_some(dimension),
-            vector_type: Some(vector_type),
-            metric: Some(metric),
-        }
-    }
-
-    fn reason(record: &RecordRef<'_>, shape: &IndexShape) -> Option<(Reason, String)> {
-        check(record, shape)
-            .err()
-            .map(|reject| (reject.reason, reject.field))
-    }
-
-    /// Scenario: ids at and beyond each limit.
-    /// Guarantees: 1 to 512 ASCII characters without NUL pass; what does not is named by its reason.
-    #[test]
-    fn ids() {
-        let unknown = IndexShape::default();
-        let longest = "i".repeat(512);
-        for id in ["a", " ", "\u{1}", "\u{7f}", "it's \"it\"", longest.as_str()] {
-            assert_eq!(
-                reason(&record(id, Some(DENSE), None), &unknown),
-                None,
-                "{id:?}"
-            );
-        }
-        let too_long = "i".repeat(513);
-        for (id, expected) in [
-            ("", Reason::MissingId),
-            ("caf\u{e9}", Reason::InvalidId),
-            ("a\0b", Reason::InvalidId),
-            (too_long.as_str(), Reason::InvalidId),
-        ] {
-            assert_eq!(
-                reason(&record(id, Some(DENSE), None), &unknown),
-                Some((expected, "id".to_owned())),
-                "{id:?}"
-            );
-        }
-    }
-
-    /// Scenario: an id with a character that is not ASCII.
-    /// Guarantees: the message shows the character and where it stands.
-    #[test]
-    fn the_character_at_fault_is_named() {
-        let reject = check(
-            &record("caf\u{e9}", Some(DENSE), None),
-            &IndexShape::default(),
-        )
-        .unwrap_err();
-        assert!(reject.message.contains("`\u{e9}` at byte 3"), "{reject}");
-    }
-
-    /// Scenario: namespaces at and beyond each limit.
-    /// Guarantees: the default namespace and up to 512 ASCII characters pass, others do not.
-    #[test]
-    fn namespaces() {
-        let longest = "n".repeat(512);
-        for name in ["", "__default__", "a b", longest.as_str()] {
-            assert_eq!(check_namespace(name), Ok(()));
-        }
-        let too_long = "n".repeat(513);
-        for name in ["\u{fc}", "a\0", too_long.as_str()] {
-            let reject = check_namespace(name).unwrap_err();
-            assert_eq!(
-                (reject.reason, reject.field.as_str()),
-                (Reason::InvalidNamespace, "namespace")
-            );
-        }
-    }
-
-    /// Scenario: each kind of record against each kind of index.
-    /// Guarantees: a record passes where the service takes it, and is rejected by the right reason where not.
-    #[test]
-    fn vectors_against_the_shape_of_the_index() {
-        use Reason::{MissingVector, UnsupportedVector, WrongDimension};
-        let unknown = IndexShape::default();
-        let only_dimension = IndexShape {
-            dimension: Some(2),
-            ..IndexShape::default()
-        };
-        let dense = shape(2, VectorType::Dense, Metric::DotProduct);
-        let cosine = shape(2, VectorType::Dense, Metric::Cosine);
-        let other = shape(3, VectorType::Dense, Metric::Euclidean);
-        let sparse = shape(0, VectorType::Sparse, Metric::DotProduct);
-        let (none, both) = ((None, None), (Some(DENSE), Some(SPARSE)));
-        let (d, s) = ((Some(DENSE), None), (None, Some(SPARSE)));
-        let empty = (Some(Dense::Floats(&[])), Some(SPARSE));
-        for (number, (vectors, shape, expected)) in [
-            (none, &unknown, Some((MissingVector, "values"))),
-            (d, &unknown, None),
-            (s, &unknown, None),
-            (both, &unknown, None),
-            (s, &only_dimension, Some((MissingVector, "values"))),
-            (d, &dense, None),
-            (both, &dense, None),
-            (s, &dense, Some((MissingVector, "values"))),
-            (empty, &dense, Some((MissingVector, "values"))),
-            (d, &other, Some((WrongDimension, "values"))),
-            (both, &cosine, Some((UnsupportedVector, "sparse_values"))),
-            (d, &sparse, Some((UnsupportedVector, "values"))),
-            (both, &sparse, Some((UnsupportedVector, "values"))),
-            (s, &sparse, None),
-            (empty, &sparse, None),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            assert_eq!(
-                reason(&record("a", vectors.0, vectors.1), shape),
-                expected.map(|(reason, field)| (reason, field.to_owned())),
-                "row {number}"
-            );
-        }
-    }
-
-    /// Scenario: dense and sparse vectors at and beyond their longest.
-    /// Guarantees: the limits hold for an index of unknown shape too.
-    #[test]
-    fn the_longest_vectors() {
-        let unknown = IndexShape::default();
-        let floats = vec![1.0; 20_001];
-        let dense = |len| record("a", Some(Dense::Floats(&floats[..len])), None);
-        assert_eq!(reason(&dense(20_000), &unknown), None);
-        assert_eq!(
-            reason(&dense(20_001), &unknown),
-            Some((Reason::WrongDimension, "values".to_owned()))
-        );
-        let indices: Vec<u32> = (0..2049).collect();
-        let sparse = |indices_len: usize, values_len: usize| {
-            record(
-                "a",
-                None,
-                Some(Sparse {
-                    indices: &indices[..indices_len],
-                    values: &floats[..values_len],
-                }),
-            )
-        };
-        assert_eq!(reason(&sparse(2048, 2048), &unknown), None);
-        for (indices_len, values_len) in [(0, 0), (2049, 2049), (2, 1), (1, 2), (0, 1)] {
-            assert_eq!(
-                reason(&sparse(indices_len, values_len), &unknown),
-                Some((Reason::InvalidSparse, "sparse_values".to_owned()))
-            );
-        }
-    }
-}
+mod tests;

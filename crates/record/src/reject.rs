@@ -22,7 +22,7 @@ pub enum Reason {
     NotFinite,
     /// All values are zero, which the service refuses.
     AllZero,
-    /// The sparse vector is empty, too long, or its two lists differ in length.
+    /// The sparse vector is empty, too long, has an index twice, or its two lists differ in length.
     InvalidSparse,
     /// The kind of vector is one that the index does not take.
     UnsupportedVector,

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use prost::Message as _;
@@ -76,7 +78,11 @@ fn owned() -> impl Strategy<Value = Owned> {
     })
     .boxed();
     let sparse = vec((prop_oneof![any::<u32>(), 0..300_u32], finite()), 1..50)
-        .prop_map(|pairs| pairs.into_iter().unzip())
+        .prop_map(|mut pairs| {
+            let mut seen = HashSet::new();
+            pairs.retain(|(index, _)| seen.insert(*index));
+            pairs.into_iter().unzip()
+        })
         .boxed();
     let vectors = prop_oneof![
         (dense.clone(), Just(None)).prop_map(|(dense, sparse)| (Some(dense), sparse)),
