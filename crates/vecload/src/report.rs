@@ -378,6 +378,17 @@ struct Usage {
     cpu_seconds: f64,
 }
 
+/// The peak as Linux keeps it for the program alone. `getrusage` counts what the process had before it
+/// became this program too: a large parent that spawns vecload would stand in the report.
+fn peak_of_this_program() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
 fn usage() -> Usage {
     use nix::sys::resource::{UsageWho, getrusage};
     use nix::sys::time::TimeValLike as _;
@@ -391,7 +402,8 @@ fn usage() -> Usage {
             // Linux counts kilobytes, macOS bytes.
             let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
             Usage {
-                peak_rss_bytes: u64::try_from(usage.max_rss()).unwrap_or(0) * unit,
+                peak_rss_bytes: peak_of_this_program()
+                    .unwrap_or_else(|| u64::try_from(usage.max_rss()).unwrap_or(0) * unit),
                 cpu_seconds: cpu as f64 / 1e6,
             }
         },
