@@ -65,7 +65,12 @@ impl Layers {
         let _: toml::Table = toml::from_str(&text).map_err(|error| SettingsError {
             setting: "config".to_owned(),
             place: path.display().to_string(),
-            message: format!("it is no TOML: {error}"),
+            // Not the line itself, which may hold a key.
+            message: format!(
+                "line {} is no TOML: {}",
+                line_of(&text, error.span()),
+                error.message()
+            ),
         })?;
         Ok(Self(self.0.merge(Toml::file_exact(path))))
     }
@@ -165,6 +170,13 @@ impl Layers {
             .map(describe)
             .unwrap_or_default()
     }
+}
+
+/// The number of the line at which a span begins, from 1.
+fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
+    let start = span.map_or(0, |span| span.start);
+    let before = text.bytes().take(start);
+    before.filter(|byte| *byte == b'\n').count() + 1
 }
 
 fn describe(metadata: &Metadata) -> String {
