@@ -31,10 +31,22 @@ pub(crate) async fn load(arguments: LoadArguments) -> ExitCode {
             report.exit_code
         }
         Err((code, message)) => {
-            fail(&message);
+            refuse(&message, code, settings.log_format);
             code
         }
     }
+}
+
+/// Says why nothing was loaded, in the last line.
+fn refuse(message: &str, code: ExitCode, format: LogFormat) {
+    if format == LogFormat::Text {
+        return fail(message);
+    }
+    let summary = serde_json::json!({
+        "event": "summary", "message": message, "exit_code": code,
+        "loaded": 0, "rejected": 0, "remaining": 0, "superseded": 0,
+    });
+    say(&summary.to_string());
 }
 
 fn settings(arguments: &LoadArguments) -> Result<Settings, SettingsError> {

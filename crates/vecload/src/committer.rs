@@ -146,8 +146,8 @@ impl Committer {
                 "too_many_rejects",
                 ExitCode::Short,
                 format!(
-                    "{} of {} records were rejected, and --max-rejects is {}; the last one: {}",
-                    total.rejected, total.read, self.max_rejects, row.reject
+                    "{} records were rejected, and --max-rejects is {}; the last one: {}",
+                    total.rejected, self.max_rejects, row.reject
                 ),
             ));
         }
