@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
-from pinecone.grpc import GrpcIndex
+from sdk import Index, ids_of_page
 
 # The service's limit on the ids of a fetch is 1,000; a page below it makes the last page a short one.
 PAGE = 900
@@ -66,7 +67,7 @@ def of_sdk(vector: Any) -> Any:
     return (bits(vector.values), sparse(vector.sparse_values), typed(vector.metadata or {}))
 
 
-def fetch(index: GrpcIndex, ids: list[str], namespace: str = "") -> dict[str, Any]:
+def fetch(index: Index, ids: list[str], namespace: str = "") -> dict[str, Any]:
     """Fetches records in pages."""
     fetched = {}
     for start in range(0, len(ids), PAGE):
@@ -77,10 +78,31 @@ def fetch(index: GrpcIndex, ids: list[str], namespace: str = "") -> dict[str, An
     return {name: of_sdk(vector) for name, vector in fetched.items()}
 
 
-def listed(index: GrpcIndex, namespace: str = "", prefix: str | None = None) -> list[str]:
+def listed(index: Index, namespace: str = "", prefix: str | None = None) -> list[str]:
     """All ids of a namespace, or those with a prefix, in the order in which they come."""
     pages = index.list(namespace=namespace, prefix=prefix)
-    return [item.id for page in pages for item in page.vectors]
+    return [name for page in pages for name in ids_of_page(page)]
+
+
+def write_jsonl(path: Path, records: list[dict]) -> Path:
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def write_parquet(path: Path, records: list[dict]) -> Path:
+    table = pa.table(
+        {
+            "id": [record["id"] for record in records],
+            "values": pa.array([record["values"] for record in records], pa.list_(pa.float32())),
+            "metadata": [
+                json.dumps(record["metadata"], ensure_ascii=False) if "metadata" in record else None
+                for record in records
+            ],
+        }
+    )
+    pq.write_table(table, path, compression="zstd")
+    return path
 
 
 class Corpus:

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from records import fetch, listed, of_json
-from test_writes import DENSE, HYBRID
+from records import fetch, listed, of_json, write_jsonl, write_parquet
+from samples import DENSE, HYBRID
 from vecload import Server, load
 
 # The SDK takes a decimal over float64 to float32, vecload goes there at once. The two can differ only
 # where a decimal is all but in the middle of two float32, which none of these is.
 RECORDS = DENSE + HYBRID
-
-
-def write_jsonl(path: Path, records: list[dict]) -> Path:
-    lines = [json.dumps(record, ensure_ascii=False) for record in records]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-def write_parquet(path: Path, records: list[dict]) -> Path:
-    table = pa.table(
-        {
-            "id": [record["id"] for record in records],
-            "values": pa.array([record["values"] for record in records], pa.list_(pa.float32())),
-            "metadata": [
-                json.dumps(record["metadata"], ensure_ascii=False) if "metadata" in record else None
-                for record in records
-            ],
-        }
-    )
-    pq.write_table(table, path, compression="zstd")
-    return path
 
 
 def assert_same(server: Server, path: Path, records: list[dict], run_dir: Path) -> None:

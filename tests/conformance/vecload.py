@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pinecone.grpc import GrpcIndex
+from sdk import Index, connect
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -91,8 +91,8 @@ class Server:
         self.host: str = json.loads(line)["host"]
         self.index = self.client("local")
 
-    def client(self, api_key: str) -> GrpcIndex:
-        return GrpcIndex(host=self.host, api_key=api_key, grpc_scheme="http")
+    def client(self, api_key: str) -> Index:
+        return connect(self.host, api_key)
 
     def stop(self) -> None:
         """Ends it as an operator does; it must end well."""
