@@ -13,6 +13,7 @@ use crate::flags;
 #[derive(Debug)]
 pub(crate) enum Command {
     Load(Box<LoadArguments>),
+    Check(Box<LoadArguments>),
     Serve(ServeArguments),
 }
 
@@ -22,6 +23,8 @@ pub(crate) struct LoadArguments {
     pub(crate) inputs: Vec<String>,
     pub(crate) config: Option<PathBuf>,
     pub(crate) print_config: bool,
+    /// Whether a check looks at all rows.
+    pub(crate) full: bool,
     /// Settings given as flags, as text.
     pub(crate) flags: Vec<(&'static str, String)>,
     pub(crate) verbosity: Verbosity,
@@ -62,7 +65,11 @@ A flag wins over the environment, that over --config FILE, that over the default
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     let matches = command().try_get_matches_from(arguments)?;
     Ok(match matches.subcommand() {
+        Some(("load", matches)) if matches.get_flag("dry_run") => {
+            Command::Check(Box::new(load_arguments(matches)))
+        }
         Some(("load", matches)) => Command::Load(Box::new(load_arguments(matches))),
+        Some(("check", matches)) => Command::Check(Box::new(load_arguments(matches))),
         Some(("serve", matches)) => Command::Serve(serve_arguments(matches)),
         _ => unreachable!("clap requires one of the subcommands"),
     })
@@ -77,6 +84,7 @@ pub(crate) fn command() -> clap::Command {
         .arg_required_else_help(true)
         .max_term_width(100)
         .subcommand(load())
+        .subcommand(check())
         .subcommand(serve())
 }
 
@@ -85,10 +93,40 @@ fn load() -> clap::Command {
         .about("Load files into an index")
         .after_help(EXIT_CODES)
         .arg(
+            Arg::new("dry_run")
+                .long("dry-run")
+                .help("Only check, as `vecload check` does")
+                .action(ArgAction::SetTrue),
+        );
+    with_settings(command)
+}
+
+fn check() -> clap::Command {
+    let command = clap::Command::new("check")
+        .about("Say what a load would do: mapping, rejects, requests, time, cost")
+        .long_about(
+            "Say what a load would do: mapping, rejects, requests, time, cost.\n\n\
+             Looks at the footers and at the first 10,000 rows of each file. It sends nothing; with a \
+             target it asks the index for its dimension. Exits with 1 where it finds records that would be \
+             rejected.",
+        );
+    with_settings(command)
+}
+
+/// The inputs, and the flags of all settings.
+fn with_settings(command: clap::Command) -> clap::Command {
+    let command = command
+        .arg(
             Arg::new("inputs")
                 .value_name("INPUT")
-                .help("Files or directories (Parquet, JSONL)")
+                .help("Files, directories, globs, or - for stdin (Parquet, JSONL)")
                 .num_args(0..),
+        )
+        .arg(
+            Arg::new("full")
+                .long("full")
+                .help("Check all rows, not only the first ones of each file")
+                .action(ArgAction::SetTrue),
         );
     flags::add(with_words(command))
         .arg(
@@ -196,6 +234,7 @@ fn load_arguments(matches: &ArgMatches) -> LoadArguments {
             .unwrap_or_default(),
         config: matches.get_one::<PathBuf>("config").cloned(),
         print_config: matches.get_flag("print_config"),
+        full: matches.get_flag("full"),
         flags: flags::given(matches),
         verbosity: verbosity(matches),
     }

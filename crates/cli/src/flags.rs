@@ -31,7 +31,7 @@ const fn switch(setting: &'static str, help: &'static str) -> Flag {
 
 /// The settings that have a flag, by group. Secrets have none: a key on a command line stands in the
 /// list of processes.
-const GROUPS: [(&str, &[Flag]); 7] = [
+const GROUPS: [(&str, &[Flag]); 8] = [
     (
         "Target",
         &[
@@ -72,21 +72,39 @@ const GROUPS: [(&str, &[Flag]); 7] = [
         "Input",
         &[
             flag("format", "FORMAT", "auto, parquet or jsonl [default: auto]"),
-            flag("id_column", "COL", "The column of the ids [default: id]"),
             flag(
-                "vector_column",
+                "include",
+                "GLOBS",
+                "Only files whose path matches, separated by commas",
+            ),
+            flag("exclude", "GLOBS", "No file whose path matches"),
+            flag(
+                "files_from",
+                "FILE",
+                "Read the names of inputs from FILE, one on each line",
+            ),
+            switch(
+                "namespace_from_dir",
+                "Directories are namespaces (<namespace>/*.parquet)",
+            ),
+            flag("limit", "N", "Read N records only, of all inputs together"),
+            flag(
+                "id_column",
                 "COL",
-                "The column of the dense vectors [default: values]",
+                "The column of the ids [otherwise found by its name]",
+            ),
+            flag("vector_column", "COL", "The column of the dense vectors"),
+            flag("sparse_column", "COL", "The column of the sparse vectors"),
+            flag("metadata_column", "COL", "The column of the metadata"),
+            flag(
+                "metadata_columns",
+                "COLS",
+                "Columns that are the metadata, separated by commas; * is the rest",
             ),
             flag(
-                "sparse_column",
-                "COL",
-                "The column of the sparse vectors [default: sparse_values]",
-            ),
-            flag(
-                "metadata_column",
-                "COL",
-                "The column of the metadata [default: metadata]",
+                "timestamps",
+                "FORM",
+                "Timestamps in metadata: epoch or rfc3339 [default: epoch]",
             ),
             switch("allow_empty", "An input without any record is a success"),
         ],
@@ -99,6 +117,7 @@ const GROUPS: [(&str, &[Flag]); 7] = [
                 "POLICY",
                 "Metadata fields that are null: drop or reject [default: drop]",
             ),
+            flag("on_nested", "POLICY", "Nested metadata: reject, flatten or json [default: reject]"),
             flag(
                 "max_rejects",
                 "N",
@@ -181,6 +200,21 @@ const GROUPS: [(&str, &[Flag]); 7] = [
         ],
     ),
     (
+        "Prices",
+        &[
+            flag(
+                "write_unit_price",
+                "USD",
+                "Of a million write units, for check [default: 4.0]",
+            ),
+            flag(
+                "import_price",
+                "USD",
+                "Of a GB of bulk import, for check [default: 0.25]",
+            ),
+        ],
+    ),
+    (
         "Run",
         &[
             flag(
@@ -249,6 +283,15 @@ mod tests {
             "api_key_file",
             "ca_file",
             "namespace_column",
+            "include",
+            "exclude",
+            "files_from",
+            "limit",
+            "id_column",
+            "vector_column",
+            "sparse_column",
+            "metadata_column",
+            "metadata_columns",
             "namespace_rate",
             "namespace_requests",
             "run_dir",

@@ -49,7 +49,7 @@ fn refuse(message: &str, code: ExitCode, format: LogFormat) {
     say(&summary.to_string());
 }
 
-fn settings(arguments: &LoadArguments) -> Result<Settings, SettingsError> {
+pub(crate) fn settings(arguments: &LoadArguments) -> Result<Settings, SettingsError> {
     let mut layers = Layers::default();
     if let Some(config) = &arguments.config {
         layers = layers.file(config)?;
@@ -61,7 +61,7 @@ fn settings(arguments: &LoadArguments) -> Result<Settings, SettingsError> {
     layers.settle()
 }
 
-fn print_config(settings: &Settings) -> ExitCode {
+pub(crate) fn print_config(settings: &Settings) -> ExitCode {
     match toml::to_string(settings) {
         Ok(text) => {
             print(text.trim_end());
@@ -157,14 +157,14 @@ fn tell(report: &Report, settings: &Settings) {
 }
 
 /// An index in this process, for as long as the load takes.
-struct Embedded {
-    host: String,
+pub(crate) struct Embedded {
+    pub(crate) host: String,
     shutdown: oneshot::Sender<()>,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
 impl Embedded {
-    async fn start(dir: &Path) -> Result<Self, String> {
+    pub(crate) async fn start(dir: &Path) -> Result<Self, String> {
         let index = LocalIndex::open(Options {
             data_dir: Some(PathBuf::from(dir)),
             audit: false,
@@ -194,7 +194,7 @@ impl Embedded {
     }
 
     /// Ends the index in good order: what it acknowledged is on disk already.
-    async fn close(self) -> Result<(), (ExitCode, String)> {
+    pub(crate) async fn close(self) -> Result<(), (ExitCode, String)> {
         drop(self.shutdown);
         match self.serving.await {
             Ok(Ok(())) => Ok(()),

@@ -43,6 +43,9 @@ struct Taken {
     form: String,
 }
 
+/// How metadata as JSON text shows in a mapping.
+const IMPORT_METADATA: &str = "text";
+
 /// The parts of a record that have names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -265,6 +268,17 @@ impl Mapping {
 
     pub(crate) fn leave(&mut self, column: impl Into<String>) {
         self.not_read.push(column.into());
+    }
+
+    /// Whether these are the columns of Pinecone's own import, and no others: `id`, `values`,
+    /// `sparse_values`, and `metadata` as text.
+    #[must_use]
+    pub fn is_import_schema(&self) -> bool {
+        self.not_read.is_empty()
+            && self.taken.iter().all(|taken| {
+                let is_usual = taken.columns == [taken.part] && taken.part != "namespace";
+                is_usual && (taken.part != "metadata" || taken.form == IMPORT_METADATA)
+            })
     }
 
     /// The columns that hold no part of a record.

@@ -34,10 +34,12 @@ mod backoff;
 mod batch;
 mod batcher;
 mod canonical;
+mod check;
 mod committer;
 mod dead_letters;
 mod delivery;
 mod events;
+mod inputs;
 mod lane;
 mod ledger;
 mod load;
@@ -57,6 +59,7 @@ mod traffic;
 mod units;
 mod worker;
 
+pub use check::{CheckReport, CheckedInput, Estimate, Import, Rejected};
 pub use ledger::Books;
 pub use load::{Load, LoadBuilder, LoadError, Progress, StopHandle};
 pub use report::{
@@ -64,8 +67,8 @@ pub use report::{
     WriteUnits,
 };
 pub use settings::{
-    ApiKey, FormatChoice, Layers, LogFormat, MaxRejects, NullPolicy, Pacing, ProgressStyle,
-    Settings, SettingsError,
+    ApiKey, FormatChoice, Layers, LogFormat, MaxRejects, NestedPolicy, NullPolicy, Pacing, ProgressStyle,
+    Settings, SettingsError, TimestampForm,
 };
 pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;

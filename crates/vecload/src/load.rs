@@ -9,20 +9,22 @@ use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use vecload_pinecone::{
-    Class, Client, ClientSettings, Failure, IndexShape, IndexStats, Limits, MetadataPolicy, OnNull,
+    Class, Client, ClientSettings, Failure, IndexShape, IndexStats, Limits, MetadataPolicy, OnNested, OnNull,
     classify,
 };
-use vecload_source::{Columns, Discovery, Format, Plan, PlanSettings, SourceError};
+use vecload_source::{Plan, SourceError};
 
 use crate::backoff::Backoff;
+use crate::check::{Ceilings, CheckReport, Rules, check};
 use crate::dead_letters::DeadLetters;
 use crate::delivery::service_stop;
+use crate::inputs;
 use crate::ledger::Books;
 use crate::pacer::Rates;
 use crate::pipeline::{self, Handles, Job, Knobs};
 use crate::report::{Header, Report, TargetReport};
 use crate::run_dir::{RUNS, RunDir, new_run_id, replace};
-use crate::settings::{FormatChoice, NullPolicy, Settings, SettingsError};
+use crate::settings::{NestedPolicy, NullPolicy, Settings, SettingsError};
 use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Pinecone;
 use crate::telemetry;
@@ -97,17 +99,11 @@ impl Load {
             FirstRows::Some(dimension) => dimension,
             FirstRows::None if settings.allow_empty => None,
             FirstRows::None => {
-                return Err(LoadError::refused(
-                    "the inputs hold no records; give --allow-empty where that is right",
-                ));
+                return Err(no_records());
             }
         };
 
         let stop = &self.stop.0;
-        let limits = Limits {
-            request_bytes: settings.request_bytes.0 as usize,
-            request_records: settings.request_records,
-        };
         let mut random = StdRng::seed_from_u64(match settings.seed {
             0 => rand::random(),
             seed => seed,
@@ -145,14 +141,12 @@ impl Load {
         let shape = fit(shape, dimension, &header.target.name)?;
 
         let traffic = Arc::new(Traffic::new());
-        let policy = MetadataPolicy {
-            on_null: match settings.on_null {
-                NullPolicy::Drop => OnNull::Drop,
-                NullPolicy::Reject => OnNull::Reject,
-            },
-            ..MetadataPolicy::default()
-        };
-        let target = Arc::new(Pinecone::new(client, shape, limits, policy));
+        let target = Arc::new(Pinecone::new(
+            client,
+            shape,
+            limits(settings),
+            policy(settings),
+        ));
         let job = Job {
             plan: Arc::clone(&plan),
             default_namespace: settings.namespace.clone(),
@@ -177,35 +171,56 @@ impl Load {
 
     /// Finds the inputs and plans how they are read.
     fn plan(&self) -> Result<Plan, LoadError> {
-        let settings = &self.settings;
-        if self.inputs.is_empty() {
+        if self.inputs.is_empty() && self.settings.files_from.is_none() {
             return Err(LoadError::usage("no input was named"));
         }
-        let discovery = Discovery {
-            format: match settings.format {
-                FormatChoice::Auto => None,
-                FormatChoice::Parquet => Some(Format::Parquet),
-                FormatChoice::Jsonl => Some(Format::Jsonl),
-            },
-            ..Discovery::default()
+        Ok(inputs::plan(&self.inputs, &self.settings)?)
+    }
+
+    async fn check(self, full: bool) -> Result<CheckReport, LoadError> {
+        let settings = &self.settings;
+        settings.check()?;
+        let plan = self.plan()?;
+        let dimension = match first_rows(&plan)? {
+            FirstRows::Some(dimension) => dimension,
+            FirstRows::None if settings.allow_empty => None,
+            FirstRows::None => return Err(no_records()),
         };
-        // The usual name, and those that stand in for it, are found without being stated.
-        let stated = |name: &str, usual: &str| (name != usual).then(|| name.to_owned());
-        let plan_settings = PlanSettings {
-            columns: Columns {
-                id: stated(&settings.id_column, "id"),
-                values: stated(&settings.vector_column, "values"),
-                sparse_values: stated(&settings.sparse_column, "sparse_values"),
-                metadata: stated(&settings.metadata_column, "metadata"),
-                namespace: settings.namespace_column.clone(),
-                // A namespace that was named holds for all records.
-                own_namespaces: settings.namespace.is_empty(),
-                ..Columns::default()
-            },
-            ..PlanSettings::default()
+        let shape = match &settings.host {
+            None => IndexShape::default(),
+            Some(_) => {
+                let client = Client::new(&client_settings(settings)?)
+                    .map_err(|error| LoadError::usage(error.to_string()))?;
+                let mut random = StdRng::seed_from_u64(settings.seed);
+                let described = self.describe(&client, &mut random).await;
+                described
+                    .map_err(|reason| LoadError::new(reason.exit_code, reason.message))?
+                    .shape
+            }
         };
-        let inputs = vecload_source::discover(&self.inputs, &discovery)?;
-        Ok(Plan::new(inputs, &plan_settings)?)
+        let rules = Rules {
+            shape: fit(shape, dimension, &self.target_name())?,
+            limits: limits(settings),
+            policy: policy(settings),
+        };
+        let ceilings = Ceilings {
+            namespace_bytes: settings.namespace_rate.map_or(Some(50e6), |rate| rate.0),
+            namespace_requests: settings
+                .namespace_requests
+                .map_or(Some(100.0), |rate| rate.0),
+            total_bytes: settings.total_rate.0,
+            memory: settings.memory.0,
+            memory_bound_bytes: memory_bound(settings, plan.page_bytes()),
+            write_unit_price: settings.write_unit_price,
+            import_price: settings.import_price,
+        };
+        let (namespace, workers) = (settings.namespace.clone(), settings.worker_count());
+        tokio::task::spawn_blocking(move || {
+            check(&rules, &plan, &namespace, full, workers, &ceilings)
+        })
+        .await
+        .map_err(|error| LoadError::bug(format!("the check panicked: {error}")))?
+        .map_err(LoadError::from)
     }
 
     /// Asks the index what it is, until it answers or the stall limit is reached.
@@ -352,6 +367,16 @@ impl LoadBuilder {
         self.0.progress.subscribe()
     }
 
+    /// Says what the load would do, without sending anything: from the first rows of each input, or
+    /// from all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`LoadBuilder::run`]; with a host also what kept it from answering.
+    pub async fn check(self, full: bool) -> Result<CheckReport, LoadError> {
+        self.0.check(full).await
+    }
+
     /// Runs the load to its end, on the current tokio runtime (multi-threaded or not: CPU work has
     /// threads of its own).
     ///
@@ -446,6 +471,31 @@ fn client_settings(settings: &Settings) -> Result<ClientSettings, LoadError> {
     })
 }
 
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        request_bytes: settings.request_bytes.0 as usize,
+        request_records: settings.request_records,
+    }
+}
+
+fn policy(settings: &Settings) -> MetadataPolicy {
+    MetadataPolicy {
+        on_null: match settings.on_null {
+            NullPolicy::Drop => OnNull::Drop,
+            NullPolicy::Reject => OnNull::Reject,
+        },
+        on_nested: match settings.on_nested {
+            NestedPolicy::Reject => OnNested::Reject,
+            NestedPolicy::Flatten => OnNested::Flatten,
+            NestedPolicy::Json => OnNested::Json,
+        },
+    }
+}
+
+fn no_records() -> LoadError {
+    LoadError::refused("the inputs hold no records; give --allow-empty where that is right")
+}
+
 fn knobs(settings: &Settings, random: &mut StdRng) -> Knobs {
     Knobs {
         memory: settings.memory.0 as usize,
@@ -483,7 +533,11 @@ fn memory_bound(settings: &Settings, page_bytes: u64) -> u64 {
     const CONSTANT: u64 = 40_000_000;
     let workers = settings.worker_count() as u64;
     let reading = workers.saturating_mul(page_bytes.saturating_add(PER_WORKER));
-    settings.memory.0.saturating_add(reading).saturating_add(CONSTANT)
+    settings
+        .memory
+        .0
+        .saturating_add(reading)
+        .saturating_add(CONSTANT)
 }
 
 /// What the first rows of the inputs show.

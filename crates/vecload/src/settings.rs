@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 pub use layers::{Layers, SettingsError};
 pub(crate) use values::from_text;
-pub use values::{ApiKey, FormatChoice, LogFormat, MaxRejects, NullPolicy, Pacing, ProgressStyle};
+pub use values::{
+    ApiKey, FormatChoice, LogFormat, MaxRejects, NestedPolicy, NullPolicy, Pacing, ProgressStyle, TimestampForm,
+};
 
 use crate::units::{ByteRate, Bytes, RequestRate, Span};
 
@@ -42,20 +44,38 @@ pub struct Settings {
 
     /// The format of the inputs.
     pub format: FormatChoice,
-    /// The column of the ids.
-    pub id_column: String,
+    /// Only files whose path matches one of these globs, separated by commas.
+    pub include: Option<String>,
+    /// No file whose path matches one of these globs, separated by commas.
+    pub exclude: Option<String>,
+    /// A file that lists inputs, one on each line.
+    pub files_from: Option<PathBuf>,
+    /// Whether directories below the named ones are namespaces, as in Pinecone's import.
+    #[serde(deserialize_with = "from_text")]
+    pub namespace_from_dir: bool,
+    /// How many records to read, of all inputs together; unset is all.
+    #[serde(deserialize_with = "values::some_from_text")]
+    pub limit: Option<u64>,
+    /// The column of the ids; unset, it is found by the names in use. So with the other columns.
+    pub id_column: Option<String>,
     /// The column of the dense vectors.
-    pub vector_column: String,
+    pub vector_column: Option<String>,
     /// The column of the sparse vectors.
-    pub sparse_column: String,
+    pub sparse_column: Option<String>,
     /// The column of the metadata.
-    pub metadata_column: String,
+    pub metadata_column: Option<String>,
+    /// The columns that are the metadata, separated by commas; `*` is all that hold nothing else.
+    pub metadata_columns: Option<String>,
+    /// What timestamps and dates become in metadata.
+    pub timestamps: TimestampForm,
     /// Whether an input without any row is a success.
     #[serde(deserialize_with = "from_text")]
     pub allow_empty: bool,
 
     /// What to do with metadata fields that are null.
     pub on_null: NullPolicy,
+    /// What to do with metadata that is nested.
+    pub on_nested: NestedPolicy,
     /// How many records may be rejected before the run stops.
     pub max_rejects: MaxRejects,
     /// Whether rejects within the limit leave the exit code at 0.
@@ -95,6 +115,13 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub seed: u64,
 
+    /// The price of a million write units in US dollars, for `check`.
+    #[serde(deserialize_with = "from_text")]
+    pub write_unit_price: f64,
+    /// The price of a GB of Pinecone's bulk import in US dollars, for `check`.
+    #[serde(deserialize_with = "from_text")]
+    pub import_price: f64,
+
     /// The directory of this run.
     pub run_dir: Option<PathBuf>,
     /// A further place for the report.
@@ -121,12 +148,21 @@ impl Default for Settings {
             namespace: String::new(),
             namespace_column: None,
             format: FormatChoice::Auto,
-            id_column: "id".to_owned(),
-            vector_column: "values".to_owned(),
-            sparse_column: "sparse_values".to_owned(),
-            metadata_column: "metadata".to_owned(),
+            include: None,
+            exclude: None,
+            files_from: None,
+            namespace_from_dir: false,
+            limit: None,
+            id_column: None,
+            vector_column: None,
+            sparse_column: None,
+            metadata_column: None,
+            metadata_columns: None,
+            // Filters range over numbers.
+            timestamps: TimestampForm::Epoch,
             allow_empty: false,
             on_null: NullPolicy::Drop,
+            on_nested: NestedPolicy::Reject,
             // Far above what a sound corpus has, far below what a wrong column makes.
             max_rejects: MaxRejects::Count(1000),
             exit_zero_on_rejects: false,
@@ -148,6 +184,9 @@ impl Default for Settings {
             memory: Bytes(40 << 20),
             workers: 0,
             seed: 0,
+            // List prices of the Standard plan on AWS us-east-1, November 2026.
+            write_unit_price: 4.0,
+            import_price: 0.25,
             run_dir: None,
             report: None,
             json: false,

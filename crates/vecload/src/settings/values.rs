@@ -42,6 +42,18 @@ pub enum Pacing {
     Fixed,
 }
 
+/// What to do with metadata that is nested, which the service does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NestedPolicy {
+    /// Reject the record.
+    Reject,
+    /// Join the keys with dots.
+    Flatten,
+    /// Keep the value as its JSON text.
+    Json,
+}
+
 /// How many records may be rejected before the run stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MaxRejects {
@@ -49,6 +61,16 @@ pub enum MaxRejects {
     Count(u64),
     /// That share of the records read, in percent, judged from 10,000 records on.
     Percent(f64),
+}
+
+/// What timestamps and dates of columns become in metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimestampForm {
+    /// Seconds since 1970, a number.
+    Epoch,
+    /// RFC 3339 text.
+    Rfc3339,
 }
 
 /// How progress is shown.
@@ -165,4 +187,19 @@ where
         Plain::Text(text) => text,
     };
     text.parse().map_err(serde::de::Error::custom)
+}
+
+/// The same where nothing is a value too.
+pub(crate) fn some_from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    struct Wrapped<T>(T);
+    impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Wrapped<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            from_text(deserializer).map(Self)
+        }
+    }
+    Option::<Wrapped<T>>::deserialize(deserializer).map(|value| value.map(|value| value.0))
 }
