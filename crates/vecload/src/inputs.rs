@@ -1,7 +1,5 @@
 //! The inputs of a load: from settings to a plan.
 
-use std::path::PathBuf;
-
 use vecload_source::{Columns, Discovery, Format, Plan, PlanSettings, SourceError};
 
 use crate::settings::{FormatChoice, Settings, TimestampForm};
@@ -21,7 +19,7 @@ fn discovery(settings: &Settings) -> Discovery {
         },
         include: list(settings.include.as_deref()),
         exclude: list(settings.exclude.as_deref()),
-        files_from: settings.files_from.clone().map(PathBuf::from),
+        files_from: settings.files_from.clone(),
         namespace_from_dir: settings.namespace_from_dir,
     }
 }

@@ -18,7 +18,7 @@ mod pages;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod types;
+mod accepted;
 
 use std::{
     fs::File,

@@ -10,7 +10,7 @@ use parquet::{
     schema::types::{SchemaDescriptor, Type, TypePtr},
 };
 
-use super::types::{
+use super::accepted::{
     is_floats, is_integers, is_metadata, is_name, is_plain_value, is_sparse, is_value, is_vector,
     shown,
 };

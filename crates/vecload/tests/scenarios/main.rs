@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "in a test a panic is the report")]
 
 mod books;
+mod checks;
 mod faults;
 mod refusals;
 mod rejects;
