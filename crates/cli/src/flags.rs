@@ -117,7 +117,11 @@ const GROUPS: [(&str, &[Flag]); 8] = [
                 "POLICY",
                 "Metadata fields that are null: drop or reject [default: drop]",
             ),
-            flag("on_nested", "POLICY", "Nested metadata: reject, flatten or json [default: reject]"),
+            flag(
+                "on_nested",
+                "POLICY",
+                "Nested metadata: reject, flatten or json [default: reject]",
+            ),
             flag(
                 "max_rejects",
                 "N",

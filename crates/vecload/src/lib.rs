@@ -67,8 +67,8 @@ pub use report::{
     WriteUnits,
 };
 pub use settings::{
-    ApiKey, FormatChoice, Layers, LogFormat, MaxRejects, NestedPolicy, NullPolicy, Pacing, ProgressStyle,
-    Settings, SettingsError, TimestampForm,
+    ApiKey, FormatChoice, Layers, LogFormat, MaxRejects, NestedPolicy, NullPolicy, Pacing,
+    ProgressStyle, Settings, SettingsError, TimestampForm,
 };
 pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;

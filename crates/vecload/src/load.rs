@@ -9,8 +9,8 @@ use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use vecload_pinecone::{
-    Class, Client, ClientSettings, Failure, IndexShape, IndexStats, Limits, MetadataPolicy, OnNested, OnNull,
-    classify,
+    Class, Client, ClientSettings, Failure, IndexShape, IndexStats, Limits, MetadataPolicy,
+    OnNested, OnNull, classify,
 };
 use vecload_source::{Plan, SourceError};
 

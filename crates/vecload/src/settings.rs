@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use layers::{Layers, SettingsError};
 pub(crate) use values::from_text;
 pub use values::{
-    ApiKey, FormatChoice, LogFormat, MaxRejects, NestedPolicy, NullPolicy, Pacing, ProgressStyle, TimestampForm,
+    ApiKey, FormatChoice, LogFormat, MaxRejects, NestedPolicy, NullPolicy, Pacing, ProgressStyle,
+    TimestampForm,
 };
 
 use crate::units::{ByteRate, Bytes, RequestRate, Span};
