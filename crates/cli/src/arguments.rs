@@ -52,10 +52,11 @@ Exit codes:
   0    every record is acknowledged or superseded
   1    finished; some records are rejected, within --max-rejects
   2    wrong usage or configuration
-  3    refused before anything was sent: unreadable input, no records, dimension mismatch
+  3    refused before anything was sent: unreadable input, no records, dimension mismatch,
+       a run directory that is in use or has another job, an input that has changed
   4    stopped or finished short: too many rejects, an input that became unreadable
   5    stopped by the service: key, quota, index not found
-  6    interrupted or an outage
+  6    interrupted, an outage or --max-duration; the same command continues
   70   a bug in vecload
 
 PINECONE_API_KEY and every setting as VECLOAD_<NAME> are read from the environment.

@@ -177,6 +177,11 @@ const GROUPS: [(&str, &[Flag]); 8] = [
                 "Stop when nothing succeeds for so long [default: 15m]",
             ),
             flag(
+                "max_duration",
+                "TIME",
+                "Stop after so long; the run can be continued",
+            ),
+            flag(
                 "memory",
                 "SIZE",
                 "The byte budget of all batches [default: 40MiB]",
@@ -226,6 +231,17 @@ const GROUPS: [(&str, &[Flag]); 8] = [
                 "DIR",
                 "The directory of this run [default: ./vecload-runs/<run id>]",
             ),
+            flag(
+                "resume",
+                "WHEN",
+                "Continue an unfinished run: auto or never [default: auto]",
+            ),
+            flag(
+                "on_input_change",
+                "POLICY",
+                "An input that has changed since: fail or restart-file [default: fail]",
+            ),
+            switch("retry_rejects", "Try records again that the run rejected"),
             flag("report", "PATH", "A further place for the report"),
         ],
     ),
@@ -298,6 +314,7 @@ mod tests {
             "metadata_columns",
             "namespace_rate",
             "namespace_requests",
+            "max_duration",
             "run_dir",
             "report",
         ]);

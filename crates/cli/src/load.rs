@@ -9,6 +9,7 @@ use vecload::{ExitCode, Layers, Load, LogFormat, Report, Settings, SettingsError
 use vecload_local_index::{LocalIndex, Options};
 
 use crate::arguments::LoadArguments;
+use crate::next_command::next_command;
 use crate::signals::Signals;
 use crate::{fail, logging, print, progress, say};
 
@@ -97,7 +98,10 @@ async fn run(
         }
     };
     let progress_settings = settings.clone();
-    let builder = builder.with(|all| *all = settings);
+    let typed: Vec<String> = std::env::args().collect();
+    let builder = builder
+        .with(|all| *all = settings)
+        .commands(move |next| next_command(&typed, next));
     let stop = builder.stop_handle();
     let showing = tokio::spawn({
         let (watch, verbosity) = (builder.progress(), arguments.verbosity);
@@ -134,7 +138,7 @@ fn tell(report: &Report, settings: &Settings) {
             "exit_code": report.exit_code, "stop_reason": report.stop_reason,
             "loaded": report.records_loaded, "rejected": report.records_rejected,
             "remaining": report.records_remaining, "superseded": report.records_superseded,
-            "rejected_file": report.rejected_file,
+            "rejected_file": report.rejected_file, "resume_command": report.resume_command,
         })
         .to_string());
         return;
@@ -152,6 +156,9 @@ fn tell(report: &Report, settings: &Settings) {
         for (action, times) in actions {
             say(&format!("metadata field {field}: {action} {times} times"));
         }
+    }
+    if let Some(command) = &report.resume_command {
+        say(&format!("to continue: {command}"));
     }
     say(&report.summary());
 }

@@ -8,6 +8,7 @@ mod check;
 mod flags;
 mod load;
 mod logging;
+mod next_command;
 mod progress;
 mod serve;
 mod signals;

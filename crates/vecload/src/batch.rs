@@ -10,12 +10,14 @@
 //! ends:                                  ^          ^
 //! ```
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use vecload_record::{At, RowRun};
 
+use crate::checkpoint::FieldChange;
 use crate::memory::{Buffer, Memory};
 use crate::namespace::Namespace;
 use crate::target::Target;
@@ -29,7 +31,12 @@ pub(crate) struct OpenBatch {
     ends: Vec<u32>,
     rows: Vec<RowRun>,
     locators: Vec<u64>,
+    changes: Changes,
 }
+
+/// What was done to metadata fields: by action and field, the records that it was done to. It is
+/// booked when they are settled, so that it is booked once however often they are read.
+type Changes = BTreeMap<&'static str, BTreeMap<String, Vec<u32>>>;
 
 /// A sealed batch: one request, and the rows it holds.
 #[derive(Debug, Clone)]
@@ -46,6 +53,7 @@ pub(crate) struct EncodedBatch {
     pub(crate) rows: Arc<[RowRun]>,
     /// Where each record stands in its file, for people.
     pub(crate) locators: Arc<[u64]>,
+    changes: Arc<Changes>,
 }
 
 // === impl OpenBatch ===
@@ -65,6 +73,7 @@ impl OpenBatch {
             ends: Vec::new(),
             rows: Vec::new(),
             locators: Vec::new(),
+            changes: Changes::new(),
         }
     }
 
@@ -93,8 +102,21 @@ impl OpenBatch {
         self.buffer.bytes_mut()
     }
 
-    /// Takes note of the record that was just appended.
-    pub(crate) fn appended(&mut self, split: u32, at: At) {
+    /// Takes note of the record that was just appended, and of what was done to its metadata.
+    pub(crate) fn appended<'a>(
+        &mut self,
+        split: u32,
+        at: At,
+        changes: impl Iterator<Item = (&'a str, &'static str)>,
+    ) {
+        for (field, action) in changes {
+            let fields = self.changes.entry(action).or_default();
+            let record = self.ends.len() as u32;
+            match fields.get_mut(field) {
+                Some(records) => records.push(record),
+                None => drop(fields.insert(field.to_owned(), vec![record])),
+            }
+        }
         // A frame is at most 4 GiB: the length in its prefix has 32 bits.
         self.ends.push(self.buffer.len() as u32);
         self.locators.push(at.locator);
@@ -126,6 +148,7 @@ impl OpenBatch {
             ends: self.ends.into(),
             rows: self.rows.into(),
             locators: self.locators.into(),
+            changes: Arc::new(self.changes),
         }
     }
 }
@@ -172,6 +195,18 @@ impl EncodedBatch {
         unreachable!("every record has a row");
     }
 
+    /// What was done to metadata fields of its records.
+    pub(crate) fn changes(&self) -> Vec<FieldChange> {
+        self.changes
+            .iter()
+            .flat_map(|(action, fields)| {
+                fields.iter().map(|(field, records)| {
+                    FieldChange::from((field.as_str(), *action, records.len() as u64))
+                })
+            })
+            .collect()
+    }
+
     /// A new batch of a range of the records. The range is not empty.
     pub(crate) fn cut<T: Target>(
         &self,
@@ -208,7 +243,30 @@ impl EncodedBatch {
                 .map(|end| end - shift)
                 .collect(),
             rows: rows.into(),
+            changes: Arc::new(cut_changes(&self.changes, &range)),
             locators: self.locators[range].into(),
         }
     }
+}
+
+/// The changes of a range of the records.
+fn cut_changes(changes: &Changes, range: &Range<usize>) -> Changes {
+    let within = |records: &Vec<u32>| -> Vec<u32> {
+        let within = records.iter().map(|record| *record as usize);
+        within
+            .filter(|record| range.contains(record))
+            .map(|record| (record - range.start) as u32)
+            .collect()
+    };
+    changes
+        .iter()
+        .map(|(action, fields)| {
+            let fields = fields
+                .iter()
+                .map(|(field, records)| (field.clone(), within(records)))
+                .filter(|(_, records)| !records.is_empty())
+                .collect();
+            (*action, fields)
+        })
+        .collect()
 }

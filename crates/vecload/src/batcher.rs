@@ -180,17 +180,12 @@ impl<T: Target> Batcher<T> {
             .target
             .append(record, &measured, &self.scratch, batch.frame_mut());
         if outcome.is_ok() {
-            batch.appended(split, at);
+            batch.appended(split, at, T::changes(&self.scratch));
         }
         if batch.records() > 0 {
             self.open.insert(namespace.index, batch);
         }
         outcome.map_err(NotTaken::Bad)
-    }
-
-    /// What was done to fields of the last record, as `(field, action)`.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        T::changes(&self.scratch)
     }
 
     /// Seals all batches.

@@ -1,7 +1,10 @@
 //! The last stage: one thread that hears of every row's fate and writes it down.
 //!
-//! It owns the ledger and the dead letters, stops the run when too many rows are rejected, and
-//! publishes the books for whoever watches.
+//! It owns the state of the run and its checkpoint, stops the run when too many rows are rejected,
+//! and publishes the books for whoever watches. A settlement is booked and in the journal
+//! before the next event is looked at; every second all of it is made durable. When something
+//! cannot be written the run stops: what is acknowledged after that is booked for the report of this
+//! attempt and sent again by the next one.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use vecload_source::{Part, Plan};
 
-use crate::dead_letters::{DeadLetters, Locator};
+use crate::checkpoint::{Checkpoint, Entry, Rows, State};
+use crate::dead_letters::{Locator, dead_letter};
 use crate::events::{Event, RejectedRow};
 use crate::ledger::{Books, Ledger, Unbalanced};
 use crate::settings::MaxRejects;
@@ -23,31 +27,35 @@ use crate::telemetry::Metric;
 const PERCENT_FROM_ROWS: u64 = 10_000;
 /// How often the books are published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+/// How often the checkpoint is made durable: what a power cut may forget.
+pub(crate) const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How often the report of a run that goes on is written.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Writes the report of a run that goes on.
+pub(crate) type RunningReport = Box<dyn FnMut(&State) -> io::Result<()> + Send>;
 
 /// The committer and what it keeps.
-#[derive(Debug)]
 pub(crate) struct Committer {
     plan: Arc<Plan>,
     stop: Arc<Stop>,
     max_rejects: MaxRejects,
-    ledger: Ledger,
-    dead_letters: DeadLetters,
+    state: State,
+    checkpoint: Checkpoint,
+    report: RunningReport,
     books: watch::Sender<Books>,
     published: Instant,
-}
-
-/// What a run leaves behind.
-#[derive(Debug)]
-pub(crate) struct Committed {
-    pub(crate) ledger: Ledger,
-    pub(crate) dead_letters: DeadLetters,
+    synced: Instant,
+    reported: Instant,
+    /// Something could not be written: nothing more is.
+    failed: bool,
 }
 
 /// Why the committer could not go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitError {
-    #[error("the dead letters cannot be written: {0}; free some space and continue the run")]
-    DeadLetters(#[from] io::Error),
+    #[error("the progress of the run cannot be written: {0}; mend that and continue the run")]
+    Disk(#[from] io::Error),
     #[error("the books do not balance: {0}; please report this")]
     Unbalanced(#[from] Unbalanced),
 }
@@ -55,108 +63,186 @@ pub(crate) enum CommitError {
 // === impl Committer ===
 
 impl Committer {
-    /// A committer with empty books.
+    /// A committer that goes on from a state.
     pub(crate) fn new(
         plan: Arc<Plan>,
         stop: Arc<Stop>,
         max_rejects: MaxRejects,
-        dead_letters: DeadLetters,
+        (state, checkpoint): (State, Checkpoint),
+        report: RunningReport,
         books: watch::Sender<Books>,
     ) -> Self {
+        let now = Instant::now();
         Self {
-            ledger: Ledger::new(&plan),
             plan,
             stop,
             max_rejects,
-            dead_letters,
+            state,
+            checkpoint,
+            report,
             books,
-            published: Instant::now(),
+            published: now,
+            synced: now,
+            reported: now,
+            failed: false,
         }
     }
 
     /// Takes events until the last sender is gone. Runs on a thread of its own.
-    pub(crate) fn run(mut self, events: &async_channel::Receiver<Event>) -> Committed {
+    pub(crate) fn run(mut self, events: &async_channel::Receiver<Event>) -> State {
+        // An earlier attempt may have rejected more than this one allows.
+        self.judge_rejects("");
         while let Ok(event) = events.recv_blocking() {
-            if let Err(error) = self.take(event) {
-                let exit_code = match error {
-                    CommitError::DeadLetters(_) => ExitCode::Interrupted,
-                    CommitError::Unbalanced(_) => ExitCode::Bug,
-                };
-                self.stop
-                    .stop(StopReason::new("committer", exit_code, error.to_string()));
-            }
+            let taken = self.take(event);
+            self.stop_on(taken);
             if self.published.elapsed() >= PUBLISH_EVERY {
                 self.publish();
             }
+            if self.synced.elapsed() >= SYNC_EVERY {
+                let synced = self.sync();
+                self.stop_on(synced);
+            }
         }
-        if let Err(error) = self.dead_letters.sync() {
-            let message = CommitError::from(error).to_string();
-            let reason = StopReason::new("committer", ExitCode::Interrupted, message);
-            self.stop.stop(reason);
-        }
-        if let Err(error) = self.ledger.check() {
-            let message = CommitError::from(error).to_string();
-            self.stop
-                .stop(StopReason::new("committer", ExitCode::Bug, message));
-        }
+        let ended = self.finish();
+        self.stop_on(ended);
         self.publish();
-        Committed {
-            ledger: self.ledger,
-            dead_letters: self.dead_letters,
-        }
+        self.state
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.state.ledger
+    }
+
+    fn stop_on(&mut self, outcome: Result<(), CommitError>) {
+        let Err(error) = outcome else { return };
+        self.failed = true;
+        let exit_code = match error {
+            CommitError::Disk(_) => ExitCode::Interrupted,
+            CommitError::Unbalanced(_) => ExitCode::Bug,
+        };
+        self.stop
+            .stop(StopReason::new("committer", exit_code, error.to_string()));
     }
 
     fn take(&mut self, event: Event) -> Result<(), CommitError> {
         match event {
-            Event::Read(rows) => self.ledger.read(&rows),
+            Event::Read(rows) => {
+                self.state.ledger.read(&rows);
+                if !rows.changes.is_empty() {
+                    self.settle(&Entry::FieldsRead {
+                        split: rows.split,
+                        end: rows.block_end,
+                        changes: rows.changes,
+                    })?;
+                }
+            }
             Event::Loaded(rows) => {
-                self.ledger.loaded(&rows)?;
-                let records: u64 = rows.rows.iter().map(|run| u64::from(run.len)).sum();
+                let rows_of_request = Rows(rows.rows.to_vec());
+                let records = rows_of_request.count();
+                self.settle(&Entry::Loaded {
+                    namespace: rows.namespace.name().to_owned(),
+                    rows: rows_of_request,
+                    bytes: rows.bytes,
+                    lsn: rows.lsn,
+                    changes: rows.changes,
+                })?;
                 counter!(Metric::Records.name(), "status" => "loaded").increment(records);
                 gauge!(Metric::LastSuccess.name())
                     .set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
             }
-            Event::Rejected(row) => self.rejected(&row)?,
-            Event::SplitRead { split } => self.ledger.split_read(split),
+            Event::Rejected(row) => self.rejected(*row)?,
+            Event::SplitRead { split, rows } => self.settle(&Entry::SplitRead { split, rows })?,
             Event::Unreadable { split, message } => {
                 tracing::error!(split, error = %message, "input became unreadable");
-                self.ledger.unreadable.push(message);
+                self.state.ledger.unreadable.push(message);
             }
+            // It woke the thread, which looks at the clock after every event.
+            Event::Tick => {}
         }
         Ok(())
     }
 
-    fn rejected(&mut self, row: &RejectedRow) -> Result<(), CommitError> {
+    /// Books a settlement and writes it down.
+    fn settle(&mut self, entry: &Entry) -> Result<(), CommitError> {
+        self.state.apply(entry)?;
+        if !self.failed {
+            self.checkpoint.append(entry)?;
+        }
+        Ok(())
+    }
+
+    fn rejected(&mut self, row: RejectedRow) -> Result<(), CommitError> {
+        if self.failed {
+            // Its dead letter cannot be written, so it remains.
+            return Ok(());
+        }
         let split = &self.plan.splits[row.split as usize];
         let locator = match split.part {
             Part::RowGroup { .. } => Locator::Row(row.locator),
             Part::ByteRange { .. } => Locator::Offset(row.locator),
         };
         let file = &self.plan.inputs[split.input as usize].name;
-        // The dead letter first: what is counted is on its way to the disk (INV-5).
-        self.dead_letters.append(file, locator, row)?;
-        self.ledger.rejected(row)?;
         let reason = row.reject.reason.name();
         tracing::debug!(file, ?locator, reason, error = %row.reject, "record rejected");
+        let line = dead_letter(file, locator, &row).map_err(io::Error::from)?;
+        // The dead letter first, then the record that counts it (INV-5).
+        let letters = self.checkpoint.dead_letter(&self.state, &line)?;
+        self.settle(&Entry::Rejected {
+            namespace: row.namespace.name().to_owned(),
+            split: row.split,
+            row: row.row,
+            reason: reason.to_owned(),
+            supersedes: 0,
+            changes: row.changes,
+            letters,
+        })?;
         counter!(Metric::Records.name(), "status" => "rejected").increment(1);
         counter!(Metric::Rejects.name(), "reason" => reason).increment(1);
-        let total = self.ledger.total();
+        self.judge_rejects(&format!("; the last one: {}", row.reject));
+        Ok(())
+    }
+
+    /// Stops the run when too many rows are rejected.
+    fn judge_rejects(&self, last: &str) {
+        let total = self.ledger().total();
         if self.max_rejects.is_exceeded(&total) {
             self.stop.stop(StopReason::new(
                 "too_many_rejects",
                 ExitCode::Short,
                 format!(
-                    "{} records were rejected, and --max-rejects is {}; the last one: {}",
-                    total.rejected, self.max_rejects, row.reject
+                    "{} records were rejected, and --max-rejects is {}{last}",
+                    total.rejected, self.max_rejects
                 ),
             ));
+        }
+    }
+
+    /// Makes everything durable that was written, and now and then writes the report.
+    fn sync(&mut self) -> Result<(), CommitError> {
+        self.synced = Instant::now();
+        if self.failed {
+            return Ok(());
+        }
+        self.checkpoint.sync(&self.state)?;
+        if self.reported.elapsed() >= REPORT_EVERY {
+            self.reported = Instant::now();
+            (self.report)(&self.state)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the books, and makes everything durable for good.
+    fn finish(&mut self) -> Result<(), CommitError> {
+        self.ledger().check()?;
+        if !self.failed {
+            self.checkpoint.finish(&self.state)?;
         }
         Ok(())
     }
 
     fn publish(&mut self) {
         self.published = Instant::now();
-        self.books.send_replace(self.ledger.total());
+        self.books.send_replace(self.ledger().total());
     }
 }
 

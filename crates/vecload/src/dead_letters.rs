@@ -5,15 +5,11 @@
 //! ```
 //!
 //! `load` ignores `_reject`, so a mended file can be loaded as it is. A row that is not an object
-//! keeps its bytes in `_reject.raw`, or in `_reject.raw_base64` where they are not UTF-8. The file is
-//! made with the first reject: where there is no file, there is no reject.
+//! keeps its bytes in `_reject.raw`, or in `_reject.raw_base64` where they are not UTF-8. Where the
+//! lines go is the checkpoint's business.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -22,13 +18,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use crate::events::{Content, RejectedRow};
-
-/// The dead letters of one attempt of a run.
-#[derive(Debug)]
-pub(crate) struct DeadLetters {
-    path: PathBuf,
-    file: Option<BufWriter<File>>,
-}
 
 /// Where a row stands, in words of its file's format.
 #[derive(Debug, Clone, Copy)]
@@ -39,57 +28,22 @@ pub(crate) enum Locator {
     Offset(u64),
 }
 
-// === impl DeadLetters ===
-
-impl DeadLetters {
-    /// Dead letters that will stand in that file.
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None }
-    }
-
-    /// The file, if there is any dead letter.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.file.is_some().then_some(self.path.as_path())
-    }
-
-    /// Appends a dead letter.
-    pub(crate) fn append(
-        &mut self,
-        file: &str,
-        locator: Locator,
-        row: &RejectedRow,
-    ) -> io::Result<()> {
-        let line = dead_letter(file, locator, row)?;
-        let out = match &mut self.file {
-            Some(out) => out,
-            none => {
-                let created = OpenOptions::new()
-                    .create_new(true)
-                    .write(true)
-                    .mode(0o600)
-                    .open(&self.path)?;
-                none.insert(BufWriter::new(created))
-            }
-        };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")
-    }
-
-    /// Makes all dead letters durable.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
-        if let Some(out) = &mut self.file {
-            out.flush()?;
-            out.get_ref().sync_data()?;
-        }
-        Ok(())
-    }
+/// The line of a rejected row, its newline included.
+pub(crate) fn dead_letter(
+    file: &str,
+    locator: Locator,
+    row: &RejectedRow,
+) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&compose(file, locator, row)?)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// One line: the fields of the record as the text they had, so that no number changes.
 #[derive(Debug, Default, Serialize)]
 struct Line(BTreeMap<String, Box<RawValue>>);
 
-fn dead_letter(file: &str, locator: Locator, row: &RejectedRow) -> serde_json::Result<Line> {
+fn compose(file: &str, locator: Locator, row: &RejectedRow) -> serde_json::Result<Line> {
     let mut reject = Map::new();
     reject.insert("file".to_owned(), json!(file));
     match locator {
@@ -166,6 +120,7 @@ mod tests {
             row: 3,
             locator: 3,
             reject: Reject::new(Reason::AllZero, "values", "all values are zero"),
+            changes: Vec::new(),
             content,
         }
     }
@@ -181,7 +136,7 @@ mod tests {
             &rejected(Content::Record(record.expect("an object"))),
         );
         assert_eq!(
-            serde_json::to_value(line.expect("a line")).expect("JSON"),
+            serde_json::from_slice::<Value>(&line.expect("a line")).expect("JSON"),
             json!({
                 "id": "a", "values": [0.0], "namespace": "ns",
                 "_reject": {"file": "f.parquet", "row": 3, "reason": "all_zero", "field": "values", "message": "all values are zero"},
@@ -190,7 +145,8 @@ mod tests {
         let raw = |bytes: &[u8]| {
             let row = rejected(Content::Raw(bytes.to_vec()));
             let line = dead_letter("f.jsonl", Locator::Offset(17), &row).expect("a line");
-            serde_json::to_value(line).expect("JSON")
+            assert!(line.ends_with(b"\n"));
+            serde_json::from_slice::<Value>(&line).expect("JSON")
         };
         let twice = raw(b"{\"id\": 1, \"id\": 2}");
         assert_eq!(twice["_reject"]["raw"], "{\"id\": 1, \"id\": 2}");
@@ -200,28 +156,5 @@ mod tests {
         let again = raw(b"{\"id\": \"a\", \"_reject\": {\"raw\": \"old\"}}");
         assert_eq!(again["id"], "a");
         assert_eq!(again["_reject"]["raw"], Value::Null);
-    }
-
-    /// Scenario: no reject, then one.
-    /// Guarantees: the file is there only with a reject, readable by its owner alone, one line each.
-    #[test]
-    fn the_file_comes_with_the_first_reject() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("rejected-1.jsonl");
-        let mut letters = DeadLetters::new(path.clone());
-        letters.sync().expect("nothing to do");
-        assert!(letters.path().is_none() && !path.try_exists().expect("a look"));
-        let row = rejected(Content::Raw(b"x".to_vec()));
-        letters.append("f", Locator::Row(0), &row).expect("written");
-        letters.append("f", Locator::Row(1), &row).expect("written");
-        letters.sync().expect("synced");
-        let text = std::fs::read_to_string(&path).expect("readable");
-        assert_eq!(text.lines().count(), 2);
-        let mode = std::fs::metadata(&path)
-            .expect("there")
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -231,6 +231,7 @@ impl<T: Target> Sending<T> {
             rows: Arc::clone(&batch.rows),
             bytes: batch.message_bytes() as u64,
             lsn: ack.lsn,
+            changes: batch.changes(),
         }))
         .await;
     }
@@ -243,6 +244,7 @@ impl<T: Target> Sending<T> {
             split: row.split,
             row: row.first,
             locator: batch.locators[0],
+            changes: batch.changes(),
             reject: Reject::new(reason, "", failure.message),
             content: self
                 .target

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use vecload_record::{Reject, RowRun};
 
+use crate::checkpoint::FieldChange;
 use crate::namespace::Namespace;
 
 /// Something that happened to rows.
@@ -19,7 +20,11 @@ pub(crate) enum Event {
     SplitRead {
         /// The split's number.
         split: u32,
+        /// How many rows it has.
+        rows: u64,
     },
+    /// A second has passed: what was written is to be made durable.
+    Tick,
     /// A split could not be read to its end. What was not read of it stays unread.
     Unreadable {
         /// The split's number.
@@ -29,15 +34,19 @@ pub(crate) enum Event {
     },
 }
 
-/// Rows that were read from one split.
+/// Rows that were read from one split. Rows that were settled before are not among them.
 #[derive(Debug)]
 pub(crate) struct ReadRows {
     /// The split's number.
     pub(crate) split: u32,
+    /// The row after the last one.
+    pub(crate) end: u64,
     /// How many rows there were for each namespace; each namespace once.
     pub(crate) namespaces: Vec<(Arc<Namespace>, u64)>,
-    /// What was done to metadata fields: `(field, action, times)`.
-    pub(crate) changes: Vec<(String, &'static str, u64)>,
+    /// The row after the last one of the block that was read.
+    pub(crate) block_end: u64,
+    /// What the reader did to fields of the block's rows, if that is not counted yet.
+    pub(crate) changes: Vec<FieldChange>,
 }
 
 /// The rows of an acknowledged request.
@@ -51,6 +60,8 @@ pub(crate) struct LoadedRows {
     pub(crate) bytes: u64,
     /// The log sequence number that the service gave the write.
     pub(crate) lsn: Option<u64>,
+    /// What was done to metadata fields of these rows.
+    pub(crate) changes: Vec<FieldChange>,
 }
 
 /// A row that will never be loaded.
@@ -66,6 +77,8 @@ pub(crate) struct RejectedRow {
     pub(crate) locator: u64,
     /// Why.
     pub(crate) reject: Reject,
+    /// What was done to its metadata fields before the service refused it.
+    pub(crate) changes: Vec<FieldChange>,
     /// The record.
     pub(crate) content: Content,
 }

@@ -3,20 +3,23 @@
 //! Every number is kept per input and per namespace, and both sides add up to the same totals. A row
 //! is settled once: the set of settled rows of each split says so, and a row that is settled twice is
 //! a bug that stops the run. *Remaining* is never counted, only derived: read and not settled.
+//!
+//! Settlements come as entries, from the run that goes on as from the journal of an earlier one. The
+//! books are those of the whole run, over all its attempts: rows that were read and not settled
+//! when an attempt ended are read again, and count as unread until then.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use serde::Serialize;
-use vecload_record::{Reason, RowRun};
+use serde::{Deserialize, Serialize};
+use vecload_record::RowRun;
 use vecload_source::{Plan, Split};
 
-use crate::events::{LoadedRows, ReadRows, RejectedRow};
-use crate::namespace::Namespace;
+use crate::checkpoint::{Entry, FieldChange, Rows};
+use crate::events::ReadRows;
 use crate::rows::RowSet;
 
 /// One set of books: records by fate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Books {
     /// Records read.
     pub read: u64,
@@ -31,9 +34,8 @@ pub struct Books {
 }
 
 /// The books of one namespace and what its requests took.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NamespaceBooks {
-    pub(crate) name: String,
     pub(crate) books: Books,
     pub(crate) bytes: u64,
     pub(crate) requests: u64,
@@ -42,23 +44,41 @@ pub(crate) struct NamespaceBooks {
 }
 
 /// The progress of one split.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct SplitBooks {
     read: u64,
+    /// The row after the last one that was read or settled by an earlier attempt.
+    reach: u64,
     settled: RowSet,
-    read_to_end: bool,
+    rejected: RowSet,
+    /// How many rows it has, once it was read to its end.
+    rows: Option<u64>,
+    /// The row up to which it is counted what the reader did to fields.
+    counted: u64,
+}
+
+/// What earlier attempts did of a split.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SplitDone {
+    pub(crate) settled: RowSet,
+    /// The row up to which it is counted what the reader did to fields.
+    pub(crate) counted: u64,
 }
 
 /// All books of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ledger {
     splits: Vec<SplitBooks>,
     /// Of each split, the input it is a part of.
-    split_inputs: Vec<usize>,
+    split_inputs: Vec<u32>,
     pub(crate) inputs: Vec<Books>,
-    pub(crate) namespaces: BTreeMap<usize, NamespaceBooks>,
-    pub(crate) rejected_by_reason: BTreeMap<Reason, u64>,
-    pub(crate) metadata_changes: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    pub(crate) namespaces: BTreeMap<String, NamespaceBooks>,
+    pub(crate) rejected_by_reason: BTreeMap<String, u64>,
+    pub(crate) metadata_changes: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Ids of which no record is loaded since the last one was rejected.
+    pub(crate) ids_without_version: u64,
+    /// What could not be read to its end in this attempt.
+    #[serde(skip)]
     pub(crate) unreadable: Vec<String>,
 }
 
@@ -100,19 +120,43 @@ impl Books {
 impl Ledger {
     /// Empty books for the splits of a plan.
     pub(crate) fn new(plan: &Plan) -> Self {
+        Self::of(
+            plan.splits.iter().map(|split| split.input).collect(),
+            plan.inputs.len(),
+        )
+    }
+
+    /// Empty books for splits of which each is a part of one of so many inputs.
+    pub(crate) fn of(split_inputs: Vec<u32>, inputs: usize) -> Self {
         Self {
-            splits: vec![SplitBooks::default(); plan.splits.len()],
-            split_inputs: plan
-                .splits
-                .iter()
-                .map(|split| split.input as usize)
-                .collect(),
-            inputs: vec![Books::default(); plan.inputs.len()],
+            splits: vec![SplitBooks::default(); split_inputs.len()],
+            split_inputs,
+            inputs: vec![Books::default(); inputs],
             namespaces: BTreeMap::new(),
             rejected_by_reason: BTreeMap::new(),
             metadata_changes: BTreeMap::new(),
+            ids_without_version: 0,
             unreadable: Vec::new(),
         }
+    }
+
+    /// Whether its parts refer to each other as they should.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.splits.len() == self.split_inputs.len()
+            && self
+                .split_inputs
+                .iter()
+                .all(|input| (*input as usize) < self.inputs.len())
+    }
+
+    /// Whether these are books of that plan.
+    pub(crate) fn is_of(&self, plan: &Plan) -> bool {
+        self.inputs.len() == plan.inputs.len()
+            && self.splits.len() == plan.splits.len()
+            && self
+                .split_inputs
+                .iter()
+                .eq(plan.splits.iter().map(|split| &split.input))
     }
 
     /// The books of the whole run.
@@ -124,63 +168,146 @@ impl Ledger {
         total
     }
 
+    /// What is done of each split.
+    pub(crate) fn done(&self) -> Vec<SplitDone> {
+        let done = |books: &SplitBooks| SplitDone {
+            settled: books.settled.clone(),
+            counted: books.counted,
+        };
+        self.splits.iter().map(done).collect()
+    }
+
+    /// Whether a split was read to its end and every row of it is settled.
+    pub(crate) fn is_settled(&self, split: &Split) -> bool {
+        let books = &self.splits[split.id as usize];
+        books.rows == Some(books.settled.len())
+    }
+
     /// Rows were read.
     pub(crate) fn read(&mut self, rows: &ReadRows) {
         let split = rows.split as usize;
+        self.splits[split].reach = self.splits[split].reach.max(rows.end);
         for (namespace, count) in &rows.namespaces {
             self.splits[split].read += count;
-            self.inputs[self.split_inputs[split]].read += count;
-            self.namespace(namespace).books.read += count;
-        }
-        for (field, action, times) in &rows.changes {
-            let actions = self.metadata_changes.entry(field.clone()).or_default();
-            *actions.entry(action).or_default() += times;
+            self.inputs[self.split_inputs[split] as usize].read += count;
+            self.namespace(namespace.name()).books.read += count;
         }
     }
 
-    /// A request was acknowledged.
-    pub(crate) fn loaded(&mut self, rows: &LoadedRows) -> Result<(), Unbalanced> {
-        let mut records = 0;
-        for run in rows.rows.iter() {
-            let count = u64::from(run.len);
-            self.settle(*run)?;
-            self.inputs[self.split_inputs[run.split as usize]].loaded += count;
-            records += count;
+    /// Books a settlement.
+    pub(crate) fn apply(&mut self, entry: &Entry) -> Result<(), Unbalanced> {
+        match entry {
+            Entry::Loaded {
+                namespace,
+                rows,
+                bytes,
+                lsn,
+                changes,
+            } => {
+                self.settle(rows, |books| &mut books.loaded)?;
+                self.change(changes);
+                let books = self.namespace(namespace);
+                books.books.loaded += rows.count();
+                books.bytes += bytes;
+                books.requests += 1;
+                books.write_units += write_units(*bytes);
+                books.max_lsn = books.max_lsn.max(*lsn);
+            }
+            Entry::Rejected {
+                namespace,
+                split,
+                row,
+                reason,
+                supersedes,
+                changes,
+                letters: _,
+            } => {
+                let run = RowRun {
+                    split: *split,
+                    first: *row,
+                    len: 1,
+                };
+                self.settle(&Rows(vec![run]), |books| &mut books.rejected)?;
+                self.splits[*split as usize].rejected.insert(*row, row + 1);
+                self.change(changes);
+                self.ids_without_version += u64::from(*supersedes > 0);
+                self.namespace(namespace).books.rejected += 1;
+                *self.rejected_by_reason.entry(reason.clone()).or_default() += 1;
+            }
+            Entry::Superseded { namespace, rows } => {
+                self.settle(rows, |books| &mut books.superseded)?;
+                self.namespace(namespace).books.superseded += rows.count();
+            }
+            Entry::SplitRead { split, rows } => {
+                self.split(*split)?.rows = Some(*rows);
+            }
+            Entry::FieldsRead {
+                split,
+                end,
+                changes,
+            } => {
+                self.split(*split)?.counted = *end;
+                self.change(changes);
+            }
         }
-        let books = self.namespace(&rows.namespace);
-        books.books.loaded += records;
-        books.bytes += rows.bytes;
-        books.requests += 1;
-        books.write_units += write_units(rows.bytes);
-        books.max_lsn = books.max_lsn.max(rows.lsn);
         Ok(())
     }
 
-    /// A row was rejected.
-    pub(crate) fn rejected(&mut self, row: &RejectedRow) -> Result<(), Unbalanced> {
-        self.settle(RowRun {
-            split: row.split,
-            first: row.row,
-            len: 1,
-        })?;
-        self.inputs[self.split_inputs[row.split as usize]].rejected += 1;
-        self.namespace(&row.namespace).books.rejected += 1;
-        *self
-            .rejected_by_reason
-            .entry(row.reject.reason)
-            .or_default() += 1;
-        Ok(())
+    /// Forgets what was read and not settled: it will be read again.
+    pub(crate) fn forget_unsettled(&mut self) {
+        for split in &mut self.splits {
+            split.read = split.settled.len();
+            split.reach = split.settled.end();
+        }
+        let namespaces = self.namespaces.values_mut().map(|all| &mut all.books);
+        for books in self.inputs.iter_mut().chain(namespaces) {
+            books.read = books.settled();
+        }
     }
 
-    /// A split was read to its end.
-    pub(crate) fn split_read(&mut self, split: u32) {
-        self.splits[split as usize].read_to_end = true;
+    /// Takes every rejected row for unread, so that it is tried again.
+    pub(crate) fn reopen_rejected(&mut self) {
+        for split in &mut self.splits {
+            let rejected = std::mem::take(&mut split.rejected);
+            split.settled.subtract(&rejected);
+        }
+        let namespaces = self.namespaces.values_mut().map(|all| &mut all.books);
+        for books in self.inputs.iter_mut().chain(namespaces) {
+            books.rejected = 0;
+        }
+        self.rejected_by_reason.clear();
+        self.ids_without_version = 0;
+        self.forget_unsettled();
+    }
+
+    /// The books with changed inputs to be read from their beginning. What was settled of those before
+    /// stays in the books: it was read, and it has its fate.
+    pub(crate) fn with_restarted(&self, plan: &Plan, changed: &[bool]) -> Self {
+        let mut books: Vec<Vec<&SplitBooks>> = vec![Vec::new(); self.inputs.len()];
+        for (split, input) in self.splits.iter().zip(&self.split_inputs) {
+            books[*input as usize].push(split);
+        }
+        let mut next = vec![0; books.len()];
+        let splits = plan.splits.iter().map(|split| {
+            let input = split.input as usize;
+            let number = next[input];
+            next[input] += 1;
+            match books[input].get(number) {
+                Some(books) if !changed[input] => (*books).clone(),
+                _ => SplitBooks::default(),
+            }
+        });
+        Self {
+            splits: splits.collect(),
+            split_inputs: plan.splits.iter().map(|split| split.input).collect(),
+            ..self.clone()
+        }
     }
 
     /// Checks at the end of a run that nothing is settled that was not read.
     pub(crate) fn check(&self) -> Result<(), Unbalanced> {
         for (split, books) in self.splits.iter().enumerate() {
-            if !books.settled.is_within(books.read) {
+            if books.settled.end() > books.reach || books.settled.len() > books.read {
                 return Err(Unbalanced {
                     split: split as u32,
                     what: format!("rows are settled beyond the {} that were read", books.read),
@@ -195,8 +322,7 @@ impl Ledger {
     pub(crate) fn unread(&self, splits: &[Split]) -> (u64, u64) {
         let (mut rows, mut bytes) = (0, 0);
         for (books, split) in self.splits.iter().zip(splits) {
-            match split.rows {
-                _ if books.read_to_end => {}
+            match books.rows.or(split.rows) {
                 Some(all) => rows += all.saturating_sub(books.read),
                 None => bytes += split.bytes,
             }
@@ -204,30 +330,50 @@ impl Ledger {
         (rows, bytes)
     }
 
-    fn settle(&mut self, run: RowRun) -> Result<(), Unbalanced> {
-        let unbalanced = |what: String| Unbalanced {
-            split: run.split,
-            what,
-        };
-        let books = &mut self.splits[run.split as usize];
-        let end = run.first + u64::from(run.len);
-        let new = books.settled.insert(run.first, end);
-        if new != u64::from(run.len) {
-            return Err(unbalanced(format!(
-                "rows {}..{end} are settled, and some were before",
-                run.first
-            )));
+    fn settle(
+        &mut self,
+        rows: &Rows,
+        fate: impl Fn(&mut Books) -> &mut u64,
+    ) -> Result<(), Unbalanced> {
+        for run in &rows.0 {
+            let books = self.split(run.split)?;
+            let end = run.first.saturating_add(u64::from(run.len));
+            if books.settled.insert(run.first, end) != u64::from(run.len) {
+                return Err(Unbalanced {
+                    split: run.split,
+                    what: format!(
+                        "rows {}..{end} are settled, and some were before",
+                        run.first
+                    ),
+                });
+            }
+            let input = self.split_inputs[run.split as usize] as usize;
+            *fate(&mut self.inputs[input]) += u64::from(run.len);
         }
         Ok(())
     }
 
-    fn namespace(&mut self, namespace: &Arc<Namespace>) -> &mut NamespaceBooks {
-        self.namespaces
-            .entry(namespace.index)
-            .or_insert_with(|| NamespaceBooks {
-                name: namespace.name().to_owned(),
-                ..NamespaceBooks::default()
+    fn split(&mut self, split: u32) -> Result<&mut SplitBooks, Unbalanced> {
+        self.splits
+            .get_mut(split as usize)
+            .ok_or_else(|| Unbalanced {
+                split,
+                what: "there is no such split in the plan".to_owned(),
             })
+    }
+
+    fn change(&mut self, changes: &[FieldChange]) {
+        for change in changes {
+            let actions = self
+                .metadata_changes
+                .entry(change.field.clone())
+                .or_default();
+            *actions.entry(change.action.clone()).or_default() += change.times;
+        }
+    }
+
+    fn namespace(&mut self, name: &str) -> &mut NamespaceBooks {
+        self.namespaces.entry(name.to_owned()).or_default()
     }
 }
 

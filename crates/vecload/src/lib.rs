@@ -35,16 +35,19 @@ mod batch;
 mod batcher;
 mod canonical;
 mod check;
+mod checkpoint;
 mod committer;
 mod dead_letters;
 mod delivery;
 mod events;
+mod fingerprint;
 mod inputs;
 mod lane;
 mod ledger;
 mod load;
 mod memory;
 mod namespace;
+mod opening;
 mod pacer;
 mod pipeline;
 mod report;
@@ -62,13 +65,14 @@ mod worker;
 pub use check::{CheckReport, CheckedInput, Estimate, Import, Rejected};
 pub use ledger::Books;
 pub use load::{Load, LoadBuilder, LoadError, Progress, StopHandle};
+pub use opening::NextCommand;
 pub use report::{
     InputReport, Latency, NamespaceReport, Report, SCHEMA_VERSION, Status, TargetReport, Unread,
     WriteUnits,
 };
 pub use settings::{
-    ApiKey, FormatChoice, Layers, LogFormat, MaxRejects, NestedPolicy, NullPolicy, Pacing,
-    ProgressStyle, Settings, SettingsError, TimestampForm,
+    ApiKey, FormatChoice, Layers, LogFormat, MaxRejects, NestedPolicy, NullPolicy, OnInputChange,
+    Pacing, ProgressStyle, Resume, Settings, SettingsError, TimestampForm,
 };
 pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;

@@ -1,5 +1,8 @@
 //! One load from beginning to end: inputs, target, pipeline, report.
 
+mod checking;
+mod error;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,29 +17,24 @@ use vecload_pinecone::{
 };
 use vecload_source::{Plan, SourceError};
 
+pub use self::error::LoadError;
 use crate::backoff::Backoff;
-use crate::check::{Ceilings, CheckReport, Rules, check};
-use crate::dead_letters::DeadLetters;
+use crate::check::CheckReport;
+use crate::checkpoint::State;
 use crate::delivery::service_stop;
+use crate::fingerprint::JobPrint;
 use crate::inputs;
 use crate::ledger::Books;
+use crate::opening::{self, Asked, Commands, NextCommand, Opened, Refusal, Run};
 use crate::pacer::Rates;
-use crate::pipeline::{self, Handles, Job, Knobs};
+use crate::pipeline::{self, Finished, Handles, Job, Knobs};
 use crate::report::{Header, Report, TargetReport};
-use crate::run_dir::{RUNS, RunDir, new_run_id, replace};
-use crate::settings::{NestedPolicy, NullPolicy, Settings, SettingsError};
+use crate::run_dir::{RunDir, new_run_id};
+use crate::settings::{NestedPolicy, NullPolicy, Settings};
 use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Pinecone;
 use crate::telemetry;
-use crate::traffic::Traffic;
-
-/// A load that was not begun: nothing was sent.
-#[derive(Debug)]
-pub struct LoadError {
-    /// What the command exits with.
-    pub exit_code: ExitCode,
-    message: String,
-}
+use crate::traffic::{Traffic, TrafficCounts};
 
 /// A load: what goes where, and how. [`Load::builder`] is the way to one.
 #[derive(Debug)]
@@ -44,6 +42,7 @@ pub struct Load {
     settings: Settings,
     inputs: Vec<String>,
     target_name: Option<String>,
+    commands: Commands,
     stop: StopHandle,
     progress: watch::Sender<Progress>,
 }
@@ -81,6 +80,7 @@ impl Load {
             settings: Settings::default(),
             inputs: Vec::new(),
             target_name: None,
+            commands: Commands::default(),
             stop: StopHandle::default(),
             progress: watch::Sender::new(Progress::default()),
         })
@@ -108,26 +108,31 @@ impl Load {
             0 => rand::random(),
             seed => seed,
         });
-        let run_id = new_run_id(started_at, &mut random);
-        let run_dir = create_run_dir(settings, &run_id)?;
-        let mut header = Header {
-            run_id,
+        let asked = Asked {
+            settings,
+            plan: &plan,
+            job: JobPrint::new(settings, &self.target_name(), &self.inputs)
+                .map_err(Refusal::from)?,
+            run_id: new_run_id(started_at, &mut random),
             started_at,
-            target: TargetReport {
-                name: self.target_name(),
-                dimension: None,
-                metric: None,
-            },
-            memory_bound_bytes: memory_bound(settings, plan.page_bytes()),
-            exit_zero_on_rejects: settings.exit_zero_on_rejects,
+            commands: &self.commands,
         };
+        let (run, checkpoint) = match opening::open(asked)? {
+            Opened::Ready(run, checkpoint) => (*run, checkpoint),
+            Opened::Complete(run) => return self.complete(&run, &plan),
+        };
+        let mut header = self.header(&run, &plan);
         tracing::info!(
-            run_id = header.run_id, run_dir = %run_dir.path().display(), inputs = plan.inputs.len(),
-            splits = plan.splits.len(), bytes = plan.bytes(), target = header.target.name,
-            "run begins"
+            run_id = header.run_id, run_dir = %header.run_dir.display(), attempt = run.state.attempts,
+            inputs = plan.inputs.len(), splits = plan.splits.len(), bytes = plan.bytes(),
+            target = header.target.name, "run begins"
         );
-        let mut report = Report::running(&header, &plan);
-        self.write_report(&run_dir, &report)?;
+        let places = self.report_places(&run.dir);
+        let none = TrafficCounts::default();
+        let begun = Report::running(&header, &plan, &run.state, none, Duration::ZERO);
+        begun
+            .write(&places)
+            .map_err(|error| LoadError::unwritten(&error))?;
 
         let shape = match self.describe(&client, &mut random).await {
             Ok(stats) => stats.shape,
@@ -138,7 +143,17 @@ impl Load {
         };
         header.target.dimension = shape.dimension;
         header.target.metric = shape.metric.map(vecload_pinecone::Metric::name);
-        let shape = fit(shape, dimension, &header.target.name)?;
+        let shape = match fit(shape, dimension, &header.target.name) {
+            Ok(shape) => shape,
+            Err(error) => {
+                if run.is_new {
+                    run.dir
+                        .discard()
+                        .map_err(|error| LoadError::unwritten(&error))?;
+                }
+                return Err(error);
+            }
+        };
 
         let traffic = Arc::new(Traffic::new());
         let target = Arc::new(Pinecone::new(
@@ -152,10 +167,19 @@ impl Load {
             default_namespace: settings.namespace.clone(),
             max_rejects: settings.max_rejects,
         };
+        let running = {
+            let (header, plan, traffic) = (header.clone(), Arc::clone(&plan), Arc::clone(&traffic));
+            let places = places.clone();
+            move |state: &State| {
+                let (counts, took) = (traffic.counts(), started.elapsed());
+                Report::running(&header, &plan, state, counts, took).write(&places)
+            }
+        };
         let handles = Handles {
             stop: Arc::clone(stop),
             traffic: Arc::clone(&traffic),
-            dead_letters: DeadLetters::new(run_dir.dead_letters()),
+            progress: (run.state, checkpoint),
+            report: Box::new(running),
             books: watch::Sender::new(Books::default()),
         };
         let watching = self.watch(&handles, plan.rows());
@@ -164,9 +188,53 @@ impl Load {
 
         let counts = traffic.counts();
         let took = started.elapsed();
-        report = Report::finished(&header, &plan, &finished, counts, took, stop.reason());
-        self.write_report(&run_dir, &report)?;
+        let report = Report::finished(&header, &plan, &finished, counts, took, stop.reason());
+        report
+            .write(&places)
+            .map_err(|error| LoadError::unwritten(&error))?;
         Ok(report)
+    }
+
+    /// The report of a run that was complete before. In its directory nothing changes.
+    fn complete(&self, run: &Run, plan: &Plan) -> Result<Report, LoadError> {
+        tracing::info!(
+            run_id = run.run_id,
+            "the run is complete; there is nothing to do"
+        );
+        let finished = Finished {
+            state: run.state.clone(),
+            closed_namespaces: Vec::new(),
+            final_rate: None,
+        };
+        let (header, none) = (self.header(run, plan), TrafficCounts::default());
+        let report = Report::finished(&header, plan, &finished, none, Duration::ZERO, None);
+        if let Some(place) = &self.settings.report {
+            let places = std::slice::from_ref(place);
+            report
+                .write(places)
+                .map_err(|error| LoadError::unwritten(&error))?;
+        }
+        Ok(report)
+    }
+
+    fn header(&self, run: &Run, plan: &Plan) -> Header {
+        let path = run.dir.path();
+        Header {
+            run_id: run.run_id.clone(),
+            started_at: run.started_at,
+            target: TargetReport {
+                name: self.target_name(),
+                dimension: None,
+                metric: None,
+            },
+            memory_bound_bytes: memory_bound(&self.settings, plan.page_bytes()),
+            exit_zero_on_rejects: self.settings.exit_zero_on_rejects,
+            run_dir: path.to_owned(),
+            job_fingerprint: run.job_fingerprint.clone(),
+            fingerprints: run.inputs.iter().map(|input| input.hash.clone()).collect(),
+            resume_command: self.commands.text(NextCommand::Continue(path)),
+            loaded_before: run.state.ledger.total().loaded,
+        }
     }
 
     /// Finds the inputs and plans how they are read.
@@ -175,52 +243,6 @@ impl Load {
             return Err(LoadError::usage("no input was named"));
         }
         Ok(inputs::plan(&self.inputs, &self.settings)?)
-    }
-
-    async fn check(self, full: bool) -> Result<CheckReport, LoadError> {
-        let settings = &self.settings;
-        settings.check()?;
-        let plan = self.plan()?;
-        let dimension = match first_rows(&plan)? {
-            FirstRows::Some(dimension) => dimension,
-            FirstRows::None if settings.allow_empty => None,
-            FirstRows::None => return Err(no_records()),
-        };
-        let shape = match &settings.host {
-            None => IndexShape::default(),
-            Some(_) => {
-                let client = Client::new(&client_settings(settings)?)
-                    .map_err(|error| LoadError::usage(error.to_string()))?;
-                let mut random = StdRng::seed_from_u64(settings.seed);
-                let described = self.describe(&client, &mut random).await;
-                described
-                    .map_err(|reason| LoadError::new(reason.exit_code, reason.message))?
-                    .shape
-            }
-        };
-        let rules = Rules {
-            shape: fit(shape, dimension, &self.target_name())?,
-            limits: limits(settings),
-            policy: policy(settings),
-        };
-        let ceilings = Ceilings {
-            namespace_bytes: settings.namespace_rate.map_or(Some(50e6), |rate| rate.0),
-            namespace_requests: settings
-                .namespace_requests
-                .map_or(Some(100.0), |rate| rate.0),
-            total_bytes: settings.total_rate.0,
-            memory: settings.memory.0,
-            memory_bound_bytes: memory_bound(settings, plan.page_bytes()),
-            write_unit_price: settings.write_unit_price,
-            import_price: settings.import_price,
-        };
-        let (namespace, workers) = (settings.namespace.clone(), settings.worker_count());
-        tokio::task::spawn_blocking(move || {
-            check(&rules, &plan, &namespace, full, workers, &ceilings)
-        })
-        .await
-        .map_err(|error| LoadError::bug(format!("the check panicked: {error}")))?
-        .map_err(LoadError::from)
     }
 
     /// Asks the index what it is, until it answers or the stall limit is reached.
@@ -283,17 +305,9 @@ impl Load {
         })
     }
 
-    fn write_report(&self, run_dir: &RunDir, report: &Report) -> Result<(), LoadError> {
-        let mut text = serde_json::to_vec_pretty(report)
-            .map_err(|error| LoadError::bug(format!("the report cannot be written: {error}")))?;
-        text.push(b'\n');
+    fn report_places(&self, run_dir: &RunDir) -> Vec<PathBuf> {
         let places = [Some(run_dir.report()), self.settings.report.clone()];
-        for place in places.into_iter().flatten() {
-            replace(&place, &text).map_err(|error| {
-                LoadError::refused(format!("{} cannot be written: {error}", place.display()))
-            })?;
-        }
-        Ok(())
+        places.into_iter().flatten().collect()
     }
 
     fn target_name(&self) -> String {
@@ -331,7 +345,8 @@ impl LoadBuilder {
         self
     }
 
-    /// Sets the directory of the run, which must be new or empty.
+    /// Sets the directory of the run. Where it has an unfinished run of the same job that run is
+    /// continued.
     pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.settings.run_dir = Some(path.into());
         self
@@ -340,6 +355,15 @@ impl LoadBuilder {
     /// Sets the name of the target in reports, where it is not the host.
     pub fn target_name(mut self, name: impl Into<String>) -> Self {
         self.0.target_name = Some(name.into());
+        self
+    }
+
+    /// Sets how the next command is written in the report and in messages. Only the caller knows it.
+    pub fn commands(
+        mut self,
+        make: impl Fn(NextCommand<'_>) -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.0.commands = Commands::new(make);
         self
     }
 
@@ -395,49 +419,6 @@ impl StopHandle {
     /// Stops the load: exit code 6, and it can be run again.
     pub fn interrupt(&self) {
         self.0.stop(interrupted());
-    }
-}
-
-// === impl LoadError ===
-
-impl LoadError {
-    fn new(exit_code: ExitCode, message: impl Into<String>) -> Self {
-        Self {
-            exit_code,
-            message: message.into(),
-        }
-    }
-
-    fn usage(message: impl Into<String>) -> Self {
-        Self::new(ExitCode::Usage, message)
-    }
-
-    fn refused(message: impl Into<String>) -> Self {
-        Self::new(ExitCode::Refused, message)
-    }
-
-    fn bug(message: impl Into<String>) -> Self {
-        Self::new(ExitCode::Bug, message)
-    }
-}
-
-impl std::fmt::Display for LoadError {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for LoadError {}
-
-impl From<SettingsError> for LoadError {
-    fn from(error: SettingsError) -> Self {
-        Self::usage(error.to_string())
-    }
-}
-
-impl From<SourceError> for LoadError {
-    fn from(error: SourceError) -> Self {
-        Self::refused(error.to_string())
     }
 }
 
@@ -503,6 +484,7 @@ fn knobs(settings: &Settings, random: &mut StdRng) -> Knobs {
         in_flight: settings.in_flight,
         attempt_timeout: settings.attempt_timeout.0,
         max_stall: settings.max_stall.0,
+        max_duration: settings.max_duration.map(|limit| limit.0),
         rates: Rates {
             pacing: settings.pacing,
             bytes: settings.namespace_rate,
@@ -512,19 +494,6 @@ fn knobs(settings: &Settings, random: &mut StdRng) -> Knobs {
         total_rate: settings.total_rate,
         seed: rand::RngExt::random(random),
     }
-}
-
-fn create_run_dir(settings: &Settings, run_id: &str) -> Result<RunDir, LoadError> {
-    let path = settings
-        .run_dir
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(RUNS).join(run_id));
-    RunDir::create(path.clone()).map_err(|error| {
-        LoadError::refused(format!(
-            "the run directory {} cannot be made: {error}",
-            path.display()
-        ))
-    })
 }
 
 /// What INV-6 allows: the budget, what each worker reads, and a constant.

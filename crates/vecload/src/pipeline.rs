@@ -21,9 +21,10 @@ use vecload_source::Plan;
 
 use crate::batch::EncodedBatch;
 use crate::batcher::{Batcher, RequestCap};
-use crate::committer::{Committed, Committer};
-use crate::dead_letters::DeadLetters;
+use crate::checkpoint::{Checkpoint, State};
+use crate::committer::{Committer, RunningReport, SYNC_EVERY};
 use crate::delivery::{Sending, jitter};
+use crate::events::Event;
 use crate::lane::{Lane, Shared};
 use crate::ledger::Books;
 use crate::memory::Memory;
@@ -54,24 +55,26 @@ pub(crate) struct Knobs {
     pub(crate) in_flight: usize,
     pub(crate) attempt_timeout: Duration,
     pub(crate) max_stall: Duration,
+    pub(crate) max_duration: Option<Duration>,
     pub(crate) rates: Rates,
     pub(crate) total_rate: ByteRate,
     pub(crate) seed: u64,
 }
 
 /// What a run needs from outside, and what it can be watched by.
-#[derive(Debug)]
 pub(crate) struct Handles {
     pub(crate) stop: Arc<Stop>,
     pub(crate) traffic: Arc<Traffic>,
-    pub(crate) dead_letters: DeadLetters,
+    /// What earlier attempts have settled, and where this one writes it down.
+    pub(crate) progress: (State, Checkpoint),
+    pub(crate) report: RunningReport,
     pub(crate) books: watch::Sender<Books>,
 }
 
 /// What a run leaves behind.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    pub(crate) committed: Committed,
+    pub(crate) state: State,
     /// Why namespaces were closed, by name.
     pub(crate) closed_namespaces: Vec<(String, String)>,
     /// The sum of what the pacers allow at the end, in bytes per second, if they limit it.
@@ -94,7 +97,8 @@ pub(crate) async fn run<T: Target>(
     let Handles {
         stop,
         traffic,
-        dead_letters,
+        progress,
+        report,
         books,
     } = handles;
     let limits = target.limits();
@@ -108,11 +112,20 @@ pub(crate) async fn run<T: Target>(
     let (sealed_in, sealed) = async_channel::bounded(SEALED);
     let (events_in, events) = async_channel::bounded(EVENTS);
 
+    let done = progress.0.ledger.done().into();
+    for split in &job.plan.splits {
+        if !progress.0.ledger.is_settled(split) {
+            // Unbounded, and this function holds a receiver: it cannot fail.
+            let _ = split_in.try_send(split.clone());
+        }
+    }
+    drop(split_in);
     let committer = Committer::new(
         Arc::clone(&job.plan),
         Arc::clone(&stop),
         job.max_rejects,
-        dead_letters,
+        progress,
+        report,
         books,
     );
     let committer = tokio::task::spawn_blocking(move || committer.run(&events));
@@ -130,17 +143,26 @@ pub(crate) async fn run<T: Target>(
             ),
             default_namespace: job.default_namespace.clone(),
             stop: Arc::clone(&stop),
+            done: Arc::clone(&done),
             splits: splits.clone(),
             events: events_in.clone(),
         };
         workers.spawn_blocking(move || worker.run());
     }
-    drop(sealed_in);
-    for split in &job.plan.splits {
-        // Unbounded, and the workers hold receivers: it cannot fail before they have ended.
-        let _ = split_in.try_send(split.clone());
+    drop((sealed_in, splits));
+    let mut watchers = JoinSet::new();
+    watchers.spawn(tick(events_in.clone()));
+    if let Some(limit) = knobs.max_duration {
+        let stop = Arc::clone(&stop);
+        watchers.spawn(async move {
+            tokio::time::sleep(limit).await;
+            stop.stop(StopReason::new(
+                "max_duration",
+                ExitCode::Interrupted,
+                format!("the run took {} s (--max-duration)", limit.as_secs_f64()),
+            ));
+        });
     }
-    drop((split_in, splits));
 
     let sending = Arc::new(Sending {
         target,
@@ -152,7 +174,6 @@ pub(crate) async fn run<T: Target>(
         random: jitter(knobs.seed),
         events: events_in,
     });
-    let mut watchers = JoinSet::new();
     watchers.spawn({
         let stop = Arc::clone(&stop);
         async move { stall.watch(&stop).await }
@@ -169,17 +190,26 @@ pub(crate) async fn run<T: Target>(
     drop(sending);
     report_panics(workers, &stop).await;
     watchers.shutdown().await;
-    let committed = committer.await.unwrap_or_else(|panic| {
+    let state = committer.await.unwrap_or_else(|panic| {
         // The committer holds the books: without it there is nothing true left to say.
         std::panic::resume_unwind(panic.into_panic())
     });
     Finished {
-        committed,
+        state,
         closed_namespaces: lanes
             .values()
             .filter_map(|lane| Some((lane.namespace.name().to_owned(), lane.closed()?.to_owned())))
             .collect(),
         final_rate: lanes.values().map(|lane| lane.rate()).sum(),
+    }
+}
+
+/// Wakes the committer every second, so that it makes durable what it has while nothing else happens.
+async fn tick(events: async_channel::Sender<Event>) {
+    loop {
+        tokio::time::sleep(SYNC_EVERY).await;
+        // Where the channel is full the committer is awake.
+        let _ = events.try_send(Event::Tick);
     }
 }
 

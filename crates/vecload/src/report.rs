@@ -1,14 +1,18 @@
 //! What a run did, as a document that scripts may depend on (schema version 1).
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use vecload_source::Plan;
 
+use crate::checkpoint::State;
 use crate::ledger::{Books, Ledger};
 use crate::pipeline::Finished;
+use crate::run_dir::replace;
 use crate::stop::{ExitCode, StopReason};
 use crate::traffic::TrafficCounts;
 
@@ -37,6 +41,12 @@ pub struct Report {
     pub vecload_version: &'static str,
     /// The run's name.
     pub run_id: String,
+    /// A name for the job: the same for the same target, inputs and policies.
+    pub job_fingerprint: String,
+    /// How often the run was begun or continued.
+    pub attempts_of_run: u32,
+    /// The command that continues the run, if anything is left to do.
+    pub resume_command: Option<String>,
     /// How the run stands.
     pub status: Status,
     /// What the command exits with.
@@ -45,7 +55,8 @@ pub struct Report {
     pub stop_reason: Option<StopReason>,
     /// When the run began.
     pub started_at: Timestamp,
-    /// How long it took, in seconds.
+    /// How long this attempt took, in seconds. Books are of the whole run; what requests took is of
+    /// this attempt.
     pub duration_seconds: f64,
     /// What it loaded into.
     pub target: TargetReport,
@@ -67,12 +78,14 @@ pub struct Report {
     pub records_remaining: u64,
     /// What was not read.
     pub unread: Unread,
+    /// Ids of which no record is loaded, since the last one with that id was rejected.
+    pub ids_without_version: u64,
     /// Rejected records by reason.
-    pub rejected_by_reason: BTreeMap<&'static str, u64>,
+    pub rejected_by_reason: BTreeMap<String, u64>,
     /// The file of the dead letters, if there are any.
     pub rejected_file: Option<String>,
     /// What was done to metadata fields: how often, by field and action.
-    pub metadata_changes: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    pub metadata_changes: BTreeMap<String, BTreeMap<String, u64>>,
     /// Requests acknowledged.
     pub requests_ok: u64,
     /// Requests refused for their rate.
@@ -85,7 +98,7 @@ pub struct Report {
     pub bytes_sent: u64,
     /// Acknowledged bytes per second of the whole duration.
     pub bytes_per_second: f64,
-    /// Acknowledged records per second of the whole duration.
+    /// Records acknowledged in this attempt, per second of its duration.
     pub records_per_second: f64,
     /// The most memory that the process had, in bytes.
     pub peak_rss_bytes: u64,
@@ -117,6 +130,8 @@ pub struct TargetReport {
 pub struct InputReport {
     /// The input as it was named.
     pub path: String,
+    /// A hash of what the input held at its ends when the run was begun.
+    pub fingerprint: String,
     /// Its books.
     #[serde(flatten)]
     pub books: Books,
@@ -179,20 +194,16 @@ pub(crate) struct Header {
     pub(crate) target: TargetReport,
     pub(crate) memory_bound_bytes: u64,
     pub(crate) exit_zero_on_rejects: bool,
+    pub(crate) run_dir: PathBuf,
+    pub(crate) job_fingerprint: String,
+    /// Of each input, in their order.
+    pub(crate) fingerprints: Vec<String>,
+    pub(crate) resume_command: Option<String>,
+    /// Records that earlier attempts loaded.
+    pub(crate) loaded_before: u64,
 }
 
 impl Report {
-    /// The report of a run that has just begun.
-    pub(crate) fn running(header: &Header, plan: &Plan) -> Self {
-        Self::of(
-            header,
-            plan,
-            &Ledger::new(plan),
-            TrafficCounts::default(),
-            Duration::ZERO,
-        )
-    }
-
     /// The report of a run that has ended.
     pub(crate) fn finished(
         header: &Header,
@@ -202,19 +213,13 @@ impl Report {
         took: Duration,
         stop: Option<&StopReason>,
     ) -> Self {
-        let ledger = &finished.committed.ledger;
-        let mut report = Self::of(header, plan, ledger, traffic, took);
+        let mut report = Self::running(header, plan, &finished.state, traffic, took);
         for (name, reason) in &finished.closed_namespaces {
             if let Some(namespace) = report.namespaces.get_mut(name) {
                 namespace.closed = Some(reason.clone());
             }
         }
         report.final_rate_bytes_per_second = finished.final_rate;
-        report.rejected_file = finished
-            .committed
-            .dead_letters
-            .path()
-            .map(|path| path.display().to_string());
         report.stop_reason = stop.cloned().or_else(|| ended_short(finished));
         let settled = report.records_remaining == 0 && report.unread == Unread::default();
         report.status = if settled && report.stop_reason.is_none() {
@@ -222,6 +227,9 @@ impl Report {
         } else {
             Status::Stopped
         };
+        if report.status == Status::Complete {
+            report.resume_command = None;
+        }
         report.exit_code = match &report.stop_reason {
             Some(reason) => reason.exit_code,
             None if report.records_rejected > 0 && !header.exit_zero_on_rejects => {
@@ -232,13 +240,15 @@ impl Report {
         report
     }
 
-    fn of(
+    /// The report of a run that goes on.
+    pub(crate) fn running(
         header: &Header,
         plan: &Plan,
-        ledger: &Ledger,
+        state: &State,
         traffic: TrafficCounts,
         took: Duration,
     ) -> Self {
+        let ledger = &state.ledger;
         let total = ledger.total();
         let (rows, bytes) = ledger.unread(&plan.splits);
         let usage = usage();
@@ -252,6 +262,9 @@ impl Report {
             schema_version: SCHEMA_VERSION,
             vecload_version: env!("CARGO_PKG_VERSION"),
             run_id: header.run_id.clone(),
+            job_fingerprint: header.job_fingerprint.clone(),
+            attempts_of_run: state.attempts,
+            resume_command: header.resume_command.clone(),
             status: Status::Running,
             exit_code: ExitCode::Interrupted,
             stop_reason: None,
@@ -261,17 +274,19 @@ impl Report {
             inputs: plan
                 .inputs
                 .iter()
+                .zip(&header.fingerprints)
                 .zip(&ledger.inputs)
-                .map(|(input, books)| InputReport {
+                .map(|((input, fingerprint), books)| InputReport {
                     path: input.name.clone(),
+                    fingerprint: fingerprint.clone(),
                     books: *books,
                     remaining: books.remaining(),
                 })
                 .collect(),
             namespaces: ledger
                 .namespaces
-                .values()
-                .map(|books| {
+                .iter()
+                .map(|(name, books)| {
                     let report = NamespaceReport {
                         books: books.books,
                         remaining: books.books.remaining(),
@@ -280,7 +295,7 @@ impl Report {
                         max_lsn: books.max_lsn,
                         closed: None,
                     };
-                    (books.name.clone(), report)
+                    (name.clone(), report)
                 })
                 .collect(),
             records_read: total.read,
@@ -290,12 +305,12 @@ impl Report {
             records_filtered: total.filtered,
             records_remaining: total.remaining(),
             unread: Unread { rows, bytes },
-            rejected_by_reason: ledger
-                .rejected_by_reason
-                .iter()
-                .map(|(reason, count)| (reason.name(), *count))
-                .collect(),
-            rejected_file: None,
+            ids_without_version: ledger.ids_without_version,
+            rejected_by_reason: ledger.rejected_by_reason.clone(),
+            rejected_file: (state.letters.offset > 0).then(|| {
+                let file = header.run_dir.join(state.letters_name());
+                file.display().to_string()
+            }),
             metadata_changes: ledger.metadata_changes.clone(),
             requests_ok: traffic.ok,
             requests_throttled: traffic.throttled,
@@ -303,7 +318,7 @@ impl Report {
             retries: traffic.retries,
             bytes_sent: traffic.bytes,
             bytes_per_second: traffic.acknowledged_bytes as f64 / seconds,
-            records_per_second: total.loaded as f64 / seconds,
+            records_per_second: total.loaded.saturating_sub(header.loaded_before) as f64 / seconds,
             peak_rss_bytes: usage.peak_rss_bytes,
             memory_bound_bytes: header.memory_bound_bytes,
             cpu_seconds: usage.cpu_seconds,
@@ -316,6 +331,19 @@ impl Report {
                 max: units + bytes_as_units(ledger),
             },
         }
+    }
+
+    /// Writes the report as JSON to several places, each replaced as a whole.
+    pub(crate) fn write(&self, places: &[PathBuf]) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        for place in places {
+            replace(place, &text).map_err(|error| {
+                let message = format!("the report {} cannot be written: {error}", place.display());
+                io::Error::new(error.kind(), message)
+            })?;
+        }
+        Ok(())
     }
 
     /// The last line that people see: `loaded 5 records, rejected 0, remaining 0 (...) in 1.2s (...)`.
@@ -342,7 +370,7 @@ impl Report {
 
 /// Why a run that nobody stopped has not loaded everything.
 fn ended_short(finished: &Finished) -> Option<StopReason> {
-    let ledger = &finished.committed.ledger;
+    let ledger = &finished.state.ledger;
     if let Some(first) = ledger.unreadable.first() {
         let others = ledger.unreadable.len() - 1;
         let others = if others == 0 {

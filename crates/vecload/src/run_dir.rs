@@ -1,55 +1,77 @@
-//! The directory that holds everything of a run: its report and its dead letters.
+//! The directory that holds everything of a run.
+//!
+//! ```text
+//! lock                   held by the process that works on the run
+//! plan                   what the run is of: JSON, written last, so that where it is the rest is too
+//! checkpoint/            what is settled
+//! rejected-N.jsonl       the dead letters
+//! report.json            how the run stands
+//! ```
 //!
 //! It is readable by its owner alone: dead letters hold whole records. A file is replaced by writing
 //! beside it, syncing and renaming, so that a reader never sees half of one.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use rand::{Rng, RngExt as _};
+
+use crate::checkpoint::FOLDER;
 
 /// Where runs are kept that name no directory.
 pub(crate) const RUNS: &str = "vecload-runs";
 
-/// The directory of one run.
-#[derive(Debug, Clone)]
+const LOCK: &str = "lock";
+const PLAN: &str = "plan";
+const REPORT: &str = "report.json";
+
+/// The directory of one run, which this process alone works in.
+#[derive(Debug)]
 pub(crate) struct RunDir {
     path: PathBuf,
+    /// Released when the process ends, however it does.
+    _lock: Flock<File>,
+}
+
+/// Why a directory cannot be the one of this run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoRunDir {
+    #[error("the run directory {} cannot be made: {error}", path.display())]
+    Unusable { path: PathBuf, error: io::Error },
+    #[error("{} is in use by another vecload (process {process}); wait for it, or stop it", path.display())]
+    Locked { path: PathBuf, process: String },
+    #[error("{} holds other files ({file}); name a new or an empty directory", path.display())]
+    Foreign { path: PathBuf, file: String },
 }
 
 // === impl RunDir ===
 
 impl RunDir {
-    /// Makes the directory, or takes an empty one.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be made, or it holds something already.
-    pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
-        if let Some(parent) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(parent)?;
-        }
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if fs::read_dir(&path)?.next().is_some() {
-                    return Err(io::Error::new(
-                        io::ErrorKind::AlreadyExists,
-                        "it holds another run; name a new directory",
-                    ));
-                }
+    /// Takes the directory, which is made if need be. It has a run, or nothing but what is left of
+    /// one that never began.
+    pub(crate) fn take(path: PathBuf) -> Result<Self, NoRunDir> {
+        let lock = match make(&path).and_then(|()| lock(&path)) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => {
+                let process = fs::read_to_string(path.join(LOCK)).unwrap_or_default();
+                let process = process.trim().to_owned();
+                return Err(NoRunDir::Locked { path, process });
             }
-            other => other?,
+            Err(error) => return Err(NoRunDir::Unusable { path, error }),
+        };
+        match foreign_file(&path) {
+            Ok(None) => Ok(Self { path, _lock: lock }),
+            Ok(Some(file)) => {
+                let _ = fs::remove_file(path.join(LOCK));
+                Err(NoRunDir::Foreign { path, file })
+            }
+            Err(error) => Err(NoRunDir::Unusable { path, error }),
         }
-        Ok(Self { path })
     }
 
     /// The directory itself.
@@ -57,15 +79,119 @@ impl RunDir {
         &self.path
     }
 
-    /// The place of the dead letters of this attempt.
-    pub(crate) fn dead_letters(&self) -> PathBuf {
-        self.path.join("rejected-1.jsonl")
-    }
-
     /// The place of the report.
     pub(crate) fn report(&self) -> PathBuf {
-        self.path.join("report.json")
+        self.path.join(REPORT)
     }
+
+    /// What the run is of, if it has begun.
+    pub(crate) fn plan(&self) -> io::Result<Option<Vec<u8>>> {
+        read_if_there(&self.path.join(PLAN))
+    }
+
+    /// Writes down what the run is of. With it the run has begun.
+    pub(crate) fn write_plan(&self, plan: &[u8]) -> io::Result<()> {
+        replace(&self.path.join(PLAN), plan)
+    }
+
+    /// Removes everything of a run that was refused before anything was sent.
+    pub(crate) fn discard(self) -> io::Result<()> {
+        // The plan first: without it the rest is nothing.
+        for file in [PLAN, REPORT] {
+            match fs::remove_file(self.path.join(file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::remove_dir_all(self.path.join(FOLDER))?;
+        fs::remove_file(self.path.join(LOCK))?;
+        // An empty directory that was there before is as good as none.
+        fs::remove_dir(&self.path)
+    }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path.join(FOLDER))
+}
+
+/// Takes the lock; none if another process has it.
+fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path.join(LOCK))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(mut lock) => {
+            lock.set_len(0)?;
+            writeln!(lock, "{}", std::process::id())?;
+            Ok(Some(lock))
+        }
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error.into()),
+    }
+}
+
+/// A file that is not ours in a directory where no run has begun.
+fn foreign_file(path: &Path) -> io::Result<Option<String>> {
+    if path.join(PLAN).try_exists()? {
+        return Ok(None);
+    }
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if ![LOCK, FOLDER, "plan.new"].contains(&name.as_str()) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// The runs below a directory, by name: their directories and plans.
+pub(crate) fn runs_below(folder: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    let mut runs = Vec::new();
+    for path in paths {
+        if let Some(plan) = read_if_there(&path.join(PLAN))? {
+            runs.push((path, plan));
+        }
+    }
+    Ok(runs)
+}
+
+/// The report of the run in a directory, if it has one.
+pub(crate) fn report_of(run: &Path) -> io::Result<Option<Vec<u8>>> {
+    read_if_there(&run.join(REPORT))
+}
+
+fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 /// A name for a run that sorts by time: `20261121T101502-7f3a9c`.
@@ -76,10 +202,6 @@ pub(crate) fn new_run_id(now: Timestamp, random: &mut impl Rng) -> String {
 
 /// Replaces a file as a whole, durably.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let mut file = File::options()
@@ -91,6 +213,15 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
+    sync_folder(path)
+}
+
+/// Makes the entry of a file in its directory durable.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
     File::open(folder)?.sync_all()
 }
 
@@ -100,22 +231,50 @@ mod tests {
     use rand::SeedableRng as _;
     use std::os::unix::fs::PermissionsExt as _;
 
-    /// Scenario: a new directory below a missing one, the same one again, and one that holds a run.
-    /// Guarantees: it is made for its owner alone, and another run's directory is refused.
+    /// Scenario: a new directory below a missing one, while it is taken, after it, and with a stranger's file.
+    /// Guarantees: it is made for its owner alone; of two takers one gets it; other files are left alone.
     #[test]
-    fn a_directory_holds_one_run() {
+    fn a_directory_has_one_owner() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("runs").join("a");
-        let dir = RunDir::create(path.clone()).expect("made");
+        let dir = RunDir::take(path.clone()).expect("made");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        RunDir::create(path.clone()).expect("an empty one is taken");
-        replace(&dir.report(), b"one").expect("written");
-        replace(&dir.report(), b"two").expect("replaced");
-        assert_eq!(fs::read(dir.report()).expect("readable"), b"two");
-        assert_eq!(fs::read_dir(&path).expect("readable").count(), 1);
-        let error = RunDir::create(path).expect_err("it holds a run");
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        let refused = RunDir::take(path.clone()).expect_err("taken");
+        let words = refused.to_string();
+        assert!(
+            words.contains(&format!("process {}", std::process::id())),
+            "{words}"
+        );
+        drop(dir);
+        RunDir::take(path.clone()).expect("left alone, it is free");
+        fs::write(path.join("thesis.tex"), "x").expect("written");
+        let refused = RunDir::take(path.clone()).expect_err("not ours");
+        assert!(refused.to_string().contains("thesis.tex"), "{refused}");
+        let dir = RunDir {
+            _lock: lock(&path).expect("a lock").expect("free"),
+            path: path.clone(),
+        };
+        dir.write_plan(b"{}").expect("written");
+        drop(dir);
+        let dir = RunDir::take(path).expect("with a run in it, other files do not matter");
+        assert_eq!(dir.plan().expect("readable").as_deref(), Some(&b"{}"[..]));
+    }
+
+    /// Scenario: a run is discarded, and a file is replaced twice.
+    /// Guarantees: nothing is left of the run; the file has its last content and nothing is beside it.
+    #[test]
+    fn what_is_discarded_is_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = RunDir::take(folder.path().join("a")).expect("made");
+        dir.write_plan(b"{}").expect("written");
+        dir.discard().expect("discarded");
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
+        let file = folder.path().join("report.json");
+        replace(&file, b"one").expect("written");
+        replace(&file, b"two").expect("replaced");
+        assert_eq!(fs::read(&file).expect("readable"), b"two");
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
     }
 
     /// Scenario: two runs at the same second.

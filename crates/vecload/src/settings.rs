@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use layers::{Layers, SettingsError};
 pub(crate) use values::from_text;
 pub use values::{
-    ApiKey, FormatChoice, LogFormat, MaxRejects, NestedPolicy, NullPolicy, Pacing, ProgressStyle,
-    TimestampForm,
+    ApiKey, FormatChoice, LogFormat, MaxRejects, NestedPolicy, NullPolicy, OnInputChange, Pacing,
+    ProgressStyle, Resume, TimestampForm,
 };
 
 use crate::units::{ByteRate, Bytes, RequestRate, Span};
@@ -107,6 +107,8 @@ pub struct Settings {
     pub attempt_timeout: Span,
     /// How long nothing may succeed before the run stops.
     pub max_stall: Span,
+    /// How long the run may take before it stops.
+    pub max_duration: Option<Span>,
     /// The byte budget of all batches.
     pub memory: Bytes,
     /// CPU workers; 0 is one for each core.
@@ -125,6 +127,13 @@ pub struct Settings {
 
     /// The directory of this run.
     pub run_dir: Option<PathBuf>,
+    /// Whether an unfinished run is continued.
+    pub resume: Resume,
+    /// What to do where an input has changed since the run was begun.
+    pub on_input_change: OnInputChange,
+    /// Whether records that were rejected are tried again.
+    #[serde(deserialize_with = "from_text")]
+    pub retry_rejects: bool,
     /// A further place for the report.
     pub report: Option<PathBuf>,
 
@@ -181,6 +190,7 @@ impl Default for Settings {
             // Where an uplink is thin the measured speed adds to it; elsewhere a minute is an outage.
             attempt_timeout: Span(Duration::from_secs(60)),
             max_stall: Span(Duration::from_secs(15 * 60)),
+            max_duration: None,
             // 40 full requests: 50 MB/s at 0.4 s a request, and as much again being filled.
             memory: Bytes(40 << 20),
             workers: 0,
@@ -189,6 +199,9 @@ impl Default for Settings {
             write_unit_price: 4.0,
             import_price: 0.25,
             run_dir: None,
+            resume: Resume::Auto,
+            on_input_change: OnInputChange::Fail,
+            retry_rejects: false,
             report: None,
             json: false,
             progress: ProgressStyle::Auto,
@@ -237,6 +250,7 @@ impl Settings {
         for (setting, span) in [
             ("attempt_timeout", self.attempt_timeout),
             ("max_stall", self.max_stall),
+            ("max_duration", self.max_duration.unwrap_or(self.max_stall)),
         ] {
             if span.0.is_zero() {
                 return wrong(setting, "it must be more than nothing".to_owned());

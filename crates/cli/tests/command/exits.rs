@@ -149,8 +149,9 @@ fn truncated_parquet() {
     assert_exit("exit-truncated", &folder, &output, 3);
 }
 
-/// Scenario: a run directory that holds a run already.
-/// Guarantees: exit code 3, and the first run's report stays as it is.
+/// Scenario: a run directory that holds a run already; the same command, then one of another job.
+/// Guarantees: the same one has nothing to do; the other one gets exit code 3 and the difference; the
+/// first run's report stays as it is.
 #[test]
 fn a_run_directory_in_use() {
     let folder = folder();
@@ -159,6 +160,10 @@ fn a_run_directory_in_use() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let first: Value = report(&folder.path().join("run"));
     let output = load(&folder, "corpus.jsonl", &server, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(report(&folder.path().join("run")), first);
+    let films = ["--namespace", "films"];
+    let output = load(&folder, "corpus.jsonl", &server, &films);
     assert_exit("exit-run-dir", &folder, &output, 3);
     assert_eq!(report(&folder.path().join("run")), first);
 }

@@ -13,9 +13,12 @@ const HEADER: &str = "canary-header-9Zx1";
 /// Looks for the secrets in what was said and in every file of the run.
 fn assert_silent(output: &Output, run_dir: &Path) {
     let mut texts = vec![output.stdout.clone(), output.stderr.clone()];
-    if run_dir.is_dir() {
-        for entry in std::fs::read_dir(run_dir).expect("readable") {
-            texts.push(std::fs::read(entry.expect("an entry").path()).expect("readable"));
+    for folder in [run_dir.to_owned(), run_dir.join("checkpoint")] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.expect("an entry").path();
+            if path.is_file() {
+                texts.push(std::fs::read(path).expect("readable"));
+            }
         }
     }
     for text in texts {

@@ -63,6 +63,26 @@ pub enum MaxRejects {
     Percent(f64),
 }
 
+/// What to do where the run's directory has a run, or an unfinished run of the same job is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resume {
+    /// Continue the run that the directory has.
+    Auto,
+    /// Begin a new run.
+    Never,
+}
+
+/// What to do where an input is no longer what it was when the run was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnInputChange {
+    /// Refuse to continue.
+    Fail,
+    /// Read that input from its beginning.
+    RestartFile,
+}
+
 /// What timestamps and dates of columns become in metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -58,7 +58,7 @@ async fn a_full_check_counts_what_the_load_counts() {
     let counts = |name: &str| checked.rejects[name].count;
     for (reason, count) in &report.rejected_by_reason {
         assert_eq!(counts(reason), *count, "{reason}");
-        let examples = &checked.rejects[reason].examples;
+        let examples = &checked.rejects[reason.as_str()].examples;
         assert_eq!(examples.len(), 3, "{reason}");
         assert!(
             examples[0].contains("corpus.jsonl, byte "),

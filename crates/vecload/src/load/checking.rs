@@ -1,0 +1,60 @@
+//! A load that is only checked.
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use vecload_pinecone::{Client, IndexShape};
+
+use super::{
+    FirstRows, Load, LoadError, client_settings, first_rows, fit, limits, memory_bound, no_records,
+    policy,
+};
+use crate::check::{Ceilings, CheckReport, Rules, check};
+use crate::stop::ExitCode;
+
+impl Load {
+    pub(super) async fn check(self, full: bool) -> Result<CheckReport, LoadError> {
+        let settings = &self.settings;
+        settings.check()?;
+        let plan = self.plan()?;
+        let dimension = match first_rows(&plan)? {
+            FirstRows::Some(dimension) => dimension,
+            FirstRows::None if settings.allow_empty => None,
+            FirstRows::None => return Err(no_records()),
+        };
+        let shape = match &settings.host {
+            None => IndexShape::default(),
+            Some(_) => {
+                let client = Client::new(&client_settings(settings)?)
+                    .map_err(|error| LoadError::usage(error.to_string()))?;
+                let mut random = StdRng::seed_from_u64(settings.seed);
+                let described = self.describe(&client, &mut random).await;
+                described
+                    .map_err(|reason| LoadError::new(reason.exit_code, reason.message))?
+                    .shape
+            }
+        };
+        let rules = Rules {
+            shape: fit(shape, dimension, &self.target_name())?,
+            limits: limits(settings),
+            policy: policy(settings),
+        };
+        let ceilings = Ceilings {
+            namespace_bytes: settings.namespace_rate.map_or(Some(50e6), |rate| rate.0),
+            namespace_requests: settings
+                .namespace_requests
+                .map_or(Some(100.0), |rate| rate.0),
+            total_bytes: settings.total_rate.0,
+            memory: settings.memory.0,
+            memory_bound_bytes: memory_bound(settings, plan.page_bytes()),
+            write_unit_price: settings.write_unit_price,
+            import_price: settings.import_price,
+        };
+        let (namespace, workers) = (settings.namespace.clone(), settings.worker_count());
+        tokio::task::spawn_blocking(move || {
+            check(&rules, &plan, &namespace, full, workers, &ceilings)
+        })
+        .await
+        .map_err(|error| LoadError::new(ExitCode::Bug, format!("the check panicked: {error}")))?
+        .map_err(LoadError::from)
+    }
+}

@@ -1,0 +1,338 @@
+//! How a run is opened: begun, continued, found complete, or refused with the difference named.
+//!
+//! The same command continues a run. So before anything is sent the job and the inputs are held
+//! against those that the run was begun with, and whatever differs is said; only knobs may differ. The
+//! run's directory is locked for the life of the process.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vecload_source::{InputKind, Plan};
+
+use crate::checkpoint::{self, Checkpoint, Recovered, RunDisk, State};
+use crate::fingerprint::{InputPrint, JobPrint, changed_inputs};
+use crate::ledger::Ledger;
+use crate::run_dir::{NoRunDir, RUNS, RunDir, report_of, runs_below};
+use crate::settings::{OnInputChange, Resume, Settings};
+
+/// The version of the plan file. A reader refuses every other one.
+const PLAN_VERSION: u32 = 1;
+
+/// The plan file: what a run is of.
+#[derive(Debug, Serialize, Deserialize)]
+struct PlanFile {
+    /// The version of vecload that began the run.
+    vecload: String,
+    plan_version: u32,
+    run_id: String,
+    started_at: Timestamp,
+    job_fingerprint: String,
+    job: JobPrint,
+    inputs: Vec<InputPrint>,
+}
+
+/// The job as it was asked for.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) plan: &'a Plan,
+    pub(crate) job: JobPrint,
+    /// The name and the time of a run that is begun.
+    pub(crate) run_id: String,
+    pub(crate) started_at: Timestamp,
+    pub(crate) commands: &'a Commands,
+}
+
+/// A run that is open.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) dir: RunDir,
+    pub(crate) run_id: String,
+    pub(crate) started_at: Timestamp,
+    pub(crate) job_fingerprint: String,
+    pub(crate) inputs: Vec<InputPrint>,
+    pub(crate) state: State,
+    /// Nothing of it was there before.
+    pub(crate) is_new: bool,
+}
+
+/// What opening came to.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// There is something to do.
+    Ready(Box<Run>, Checkpoint),
+    /// Everything is settled, and nothing was changed.
+    Complete(Box<Run>),
+}
+
+/// Why a run is not opened. Nothing was sent and nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Directory(#[from] NoRunDir),
+    #[error("{path}: {error}")]
+    Checkpoint {
+        path: String,
+        error: checkpoint::Refused,
+    },
+    #[error("{0}")]
+    Words(String),
+    #[error("the run directory cannot be used: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Which command to run next.
+#[derive(Debug, Clone, Copy)]
+pub enum NextCommand<'a> {
+    /// The one that continues the run in that directory.
+    Continue(&'a Path),
+    /// The one that begins a new run of the same job.
+    Anew,
+}
+
+/// Makes the text of the next command, as only the caller knows it.
+#[derive(Clone, Default)]
+pub(crate) struct Commands(Option<Arc<MakeCommand>>);
+
+type MakeCommand = dyn Fn(NextCommand<'_>) -> String + Send + Sync;
+
+// === impl Commands ===
+
+impl Commands {
+    pub(crate) fn new(make: impl Fn(NextCommand<'_>) -> String + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(make)))
+    }
+
+    /// The text, if the caller makes any.
+    pub(crate) fn text(&self, next: NextCommand<'_>) -> Option<String> {
+        Some((self.0.as_ref()?)(next))
+    }
+
+    /// The text as it stands in a message.
+    fn words(&self, next: NextCommand<'_>) -> String {
+        self.text(next).unwrap_or_else(|| match next {
+            NextCommand::Continue(dir) => format!("run_dir = {}", dir.display()),
+            NextCommand::Anew => "resume = never".to_owned(),
+        })
+    }
+}
+
+impl fmt::Debug for Commands {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Commands").finish_non_exhaustive()
+    }
+}
+
+// === impl Run ===
+
+/// Opens the run that was asked for.
+pub(crate) fn open(asked: Asked<'_>) -> Result<Opened, Refusal> {
+    let job_fingerprint = asked.job.fingerprint()?;
+    let path = match &asked.settings.run_dir {
+        Some(path) => path.clone(),
+        None => {
+            if asked.settings.resume == Resume::Auto {
+                refuse_second_run(&job_fingerprint, asked.commands)?;
+            }
+            PathBuf::from(RUNS).join(&asked.run_id)
+        }
+    };
+    let dir = RunDir::take(path)?;
+    match dir.plan()? {
+        None => begin(dir, asked, job_fingerprint),
+        Some(_) if asked.settings.resume == Resume::Never => Err(Refusal::Words(format!(
+            "{} holds a run already; name a new directory for a new run",
+            dir.path().display()
+        ))),
+        Some(plan) => go_on(dir, &plan, &asked, job_fingerprint),
+    }
+}
+
+fn begin(dir: RunDir, asked: Asked<'_>, job_fingerprint: String) -> Result<Opened, Refusal> {
+    let mut state = State::new(Ledger::new(asked.plan));
+    state.attempts = 1;
+    let inputs = InputPrint::of_plan(asked.plan)?;
+    let checkpoint = Checkpoint::begin(Box::new(RunDisk::new(dir.path())), &state, 0)?;
+    let file = PlanFile {
+        vecload: env!("CARGO_PKG_VERSION").to_owned(),
+        plan_version: PLAN_VERSION,
+        run_id: asked.run_id,
+        started_at: asked.started_at,
+        job_fingerprint,
+        job: asked.job,
+        inputs,
+    };
+    // After the checkpoint: where there is a plan there is one.
+    write_plan(&dir, &file)?;
+    let run = Box::new(Run {
+        dir,
+        run_id: file.run_id,
+        started_at: file.started_at,
+        job_fingerprint: file.job_fingerprint,
+        inputs: file.inputs,
+        state,
+        is_new: true,
+    });
+    Ok(Opened::Ready(run, checkpoint))
+}
+
+fn go_on(
+    dir: RunDir,
+    plan: &[u8],
+    asked: &Asked<'_>,
+    job_fingerprint: String,
+) -> Result<Opened, Refusal> {
+    let path = dir.path().display().to_string();
+    let mut file = read_plan(plan).map_err(|what| {
+        Refusal::Words(format!(
+            "the plan of the run in {path} cannot be used: {what}"
+        ))
+    })?;
+    let differences = asked.job.differences(&file.job);
+    if !differences.is_empty() {
+        return Err(Refusal::Words(format!(
+            "{path} holds a run of another job: {}; name a new directory for this one",
+            differences.join("; ")
+        )));
+    }
+    if let Some(stream) = asked
+        .plan
+        .inputs
+        .iter()
+        .find(|input| input.kind == InputKind::Stream)
+    {
+        return Err(Refusal::Words(format!(
+            "{path} holds a run of a stream ({}), and whether it holds again what it held before cannot \
+             be told; write it to a file, or name a new directory for a new run",
+            stream.name
+        )));
+    }
+    let Recovered {
+        mut state,
+        generation,
+        cut_records,
+        lost_bytes,
+    } = checkpoint::recover(&RunDisk::new(dir.path())).map_err(|error| Refusal::Checkpoint {
+        path: path.clone(),
+        error,
+    })?;
+    if cut_records > 0 || lost_bytes > 0 {
+        tracing::warn!(
+            cut_records,
+            lost_bytes,
+            "the end of the checkpoint was not written whole; what it settled is loaded again"
+        );
+    }
+    let inputs = InputPrint::of_plan(asked.plan)?;
+    let changed = changed_inputs(&inputs, &file.inputs).map_err(|what| {
+        Refusal::Words(format!(
+            "{what} since the run in {path} was begun; name a new directory for a new run"
+        ))
+    })?;
+    if let Some(first) = changed.iter().flatten().next() {
+        let more = changed.iter().flatten().count() - 1;
+        let others = if more == 0 {
+            String::new()
+        } else {
+            format!(" (and {more} more)")
+        };
+        if asked.settings.on_input_change == OnInputChange::Fail {
+            return Err(Refusal::Words(format!(
+                "the input {first} since the run in {path} was begun{others}; put it back, \
+                 read it again from its beginning with --on-input-change restart-file, \
+                 or name a new directory for a new run"
+            )));
+        }
+        tracing::warn!(changed = %first, more, "changed inputs are read from their beginning");
+        let changed: Vec<bool> = changed.iter().map(Option::is_some).collect();
+        state.ledger = state.ledger.with_restarted(asked.plan, &changed);
+        file.inputs.clone_from(&inputs);
+    }
+    if !state.ledger.is_of(asked.plan) {
+        return Err(Refusal::Words(format!(
+            "the checkpoint in {path} does not belong to its plan; put back the files, \
+             or name a new directory for a new run"
+        )));
+    }
+    if asked.settings.retry_rejects && state.letters.offset > 0 {
+        state.ledger.reopen_rejected();
+        state.letters_file += 1;
+        state.letters = checkpoint::Mark::default();
+    }
+    let mut run = Box::new(Run {
+        dir,
+        run_id: file.run_id.clone(),
+        started_at: file.started_at,
+        job_fingerprint,
+        inputs,
+        is_new: false,
+        state,
+    });
+    let ledger = &run.state.ledger;
+    if asked
+        .plan
+        .splits
+        .iter()
+        .all(|split| ledger.is_settled(split))
+    {
+        return Ok(Opened::Complete(run));
+    }
+    run.state.attempts += 1;
+    let disk = RunDisk::new(run.dir.path());
+    let checkpoint = Checkpoint::begin(Box::new(disk), &run.state, generation)?;
+    // The inputs as they are now, where one has changed. After the checkpoint that knows of it.
+    write_plan(&run.dir, &file)?;
+    Ok(Opened::Ready(run, checkpoint))
+}
+
+/// Refuses to begin a run beside an unfinished one of the same job.
+fn refuse_second_run(job_fingerprint: &str, commands: &Commands) -> Result<(), Refusal> {
+    for (path, plan) in runs_below(Path::new(RUNS))? {
+        // A run of another version, or what is no run at all, is none of this job.
+        let Ok(file) = read_plan(&plan) else { continue };
+        if file.job_fingerprint != job_fingerprint || !is_unfinished(&path)? {
+            continue;
+        }
+        return Err(Refusal::Words(format!(
+            "{} holds an unfinished run of this job\n  to continue it: {}\n  to load everything anew: {}",
+            path.display(),
+            commands.words(NextCommand::Continue(&path)),
+            commands.words(NextCommand::Anew),
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a run has something to continue: it did not end, or ended after it had sent something.
+fn is_unfinished(run: &Path) -> io::Result<bool> {
+    let Some(report) = report_of(run)? else {
+        return Ok(true);
+    };
+    let Ok(report) = serde_json::from_slice::<Value>(&report) else {
+        return Ok(true);
+    };
+    let sent = report["attempts"] != 0 || report["attempts_of_run"] != 1;
+    Ok(report["status"] == "running" || report["status"] == "stopped" && sent)
+}
+
+fn read_plan(plan: &[u8]) -> Result<PlanFile, String> {
+    let value: Value = serde_json::from_slice(plan).map_err(|error| error.to_string())?;
+    let version = &value["plan_version"];
+    if *version != PLAN_VERSION {
+        return Err(format!(
+            "it is of version {version} and this vecload reads version {PLAN_VERSION}"
+        ));
+    }
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+fn write_plan(dir: &RunDir, file: &PlanFile) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(file)?;
+    text.push(b'\n');
+    dir.write_plan(&text)
+}
