@@ -1,6 +1,8 @@
 //! The committed code is what `proto/` says. Apart from the golden test, so that it compiles (and can
 //! write the code) also when the types have changed.
 
+#![expect(clippy::expect_used, reason = "in a test a panic is the report")]
+
 use std::fs;
 use std::path::Path;
 
