@@ -38,6 +38,13 @@ impl From<Files> for Forgetful {
     }
 }
 
+impl Files {
+    /// The length of a file; 0 if there is none.
+    pub(super) fn length(&self, name: &str) -> usize {
+        self.0.get(name).map_or(0, Vec::len)
+    }
+}
+
 impl Forgetful {
     pub(super) fn operations(&self) -> usize {
         self.operations.lock().expect("no panic").len()
