@@ -170,6 +170,8 @@ impl<T: Target> Batcher<T> {
             Some(batch) => match self.memory.try_lease(&namespace, batch.len() + needed) {
                 Ok(larger) => batch.grow(larger),
                 Err(_) => {
+                    // The next one asks for twice as much at once.
+                    let last = 2 * batch.len();
                     self.hand_over(name, batch)?;
                     self.begin(&namespace, needed, last)?
                 }
@@ -209,7 +211,13 @@ impl<T: Target> Batcher<T> {
         let buffer = match self.memory.try_lease(namespace, wanted) {
             Ok(buffer) => buffer,
             Err(Denied::Closed) => return Err(Stopping),
-            Err(Denied::Full) => self.wait_for_memory(namespace, least)?,
+            // The senders hold the budget. A worker with no other open batch waits for a whole
+            // request's room: with less it would find no room to grow either, and would send one tiny
+            // request for each that is settled.
+            Err(Denied::Full) if self.open.is_empty() => {
+                self.wait_for_memory(namespace, opening + self.cap.get())?
+            }
+            Err(Denied::Full) => self.wait_for_memory(namespace, wanted)?,
         };
         Ok(OpenBatch::new(&*self.target, Arc::clone(namespace), buffer))
     }

@@ -11,6 +11,7 @@
 //! so that one bad string costs one row. Damage within a value goes unseen where the file has no
 //! checksums.
 
+mod accepted;
 mod batch;
 mod columns;
 mod metadata;
@@ -18,7 +19,6 @@ mod pages;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod accepted;
 
 use std::{
     fs::File,
