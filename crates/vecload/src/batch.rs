@@ -15,12 +15,22 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use vecload_pinecone::Limits;
 use vecload_record::{At, RowRun};
 
 use crate::checkpoint::FieldChange;
 use crate::memory::{Buffer, Memory};
 use crate::namespace::Namespace;
 use crate::target::Target;
+
+/// What a record costs beside its bytes in the frame: its end, its locator, and its row where the rows
+/// of a batch have holes. It counts against the batch's buffer.
+pub(crate) const PER_RECORD: usize = size_of::<u32>() + size_of::<u64>() + size_of::<RowRun>();
+
+/// The memory that the largest batch takes, in bytes.
+pub(crate) fn largest(limits: Limits, opening_bytes: usize) -> usize {
+    opening_bytes + limits.request_bytes + PER_RECORD * limits.request_records
+}
 
 /// A batch that still takes records.
 #[derive(Debug)]
@@ -87,14 +97,14 @@ impl OpenBatch {
         self.buffer.len() - self.head as usize
     }
 
-    /// The bytes of the frame so far.
-    pub(crate) fn len(&self) -> usize {
-        self.buffer.len()
+    /// The memory that it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.buffer.len() + PER_RECORD * self.records()
     }
 
-    /// How many bytes fit into the leased buffer.
-    pub(crate) fn room(&self) -> usize {
-        self.buffer.room()
+    /// Whether a record of that many bytes fits into what is leased.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.size() + bytes + PER_RECORD <= self.buffer.capacity()
     }
 
     /// The frame so far, to append one record to. [`OpenBatch::appended`] must follow.
@@ -141,6 +151,7 @@ impl OpenBatch {
     /// Completes the frame.
     pub(crate) fn seal<T: Target>(mut self, target: &T) -> EncodedBatch {
         target.seal(&self.namespace.wire, self.buffer.bytes_mut());
+        self.buffer.seal();
         EncodedBatch {
             namespace: self.namespace,
             frame: Bytes::from_owner(self.buffer),
@@ -216,7 +227,8 @@ impl EncodedBatch {
     ) -> Self {
         debug_assert!(!range.is_empty());
         let frame = target.cut(&self.frame, &self.ends, range.clone());
-        let mut buffer = memory.lease_for_split(&self.namespace, frame.len());
+        let mut buffer =
+            memory.lease_for_split(&self.namespace, frame.len() + PER_RECORD * range.len());
         buffer.bytes_mut().extend_from_slice(&frame);
         let shift = self.start(range.start) - self.head;
         let mut rows: Vec<RowRun> = Vec::new();

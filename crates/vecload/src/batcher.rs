@@ -1,11 +1,12 @@
 //! A worker's open batches: one for each namespace it has met, each growing in leased memory.
 //!
-//! A batch is sealed when the next record would take it over the request's limits, when the budget
-//! has no room, or at the end. A worker that finds no room seals its largest batches until they hold
-//! at least what it needs, and only then waits. That cannot deadlock: whatever is waited for has been
-//! handed to the senders, who settle every batch they get, and a worker that does not wait goes on
-//! until it does or has nothing more to read. Sealing all, the simpler rule, makes requests needlessly
-//! small where few of many namespaces are large.
+//! A batch is sealed when the next record would take it over the request's limits, at the end, and
+//! where room is lacking that only open batches can give. While sealed batches hold it the worker
+//! waits with its batches open, so that requests grow full however slowly the senders may go.
+//!
+//! That cannot deadlock. A worker that waits with open batches waits for settlements, and the senders
+//! settle every batch they get. Where open batches are in the way, each worker seals its largest, an
+//! eighth at a time; one that waits for other workers' has none left itself.
 //!
 //! A new batch starts at the size that the last one of its namespace reached, so that in steady
 //! state nothing is moved from a small buffer to a larger one.
@@ -16,8 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vecload_record::{At, Reason, RecordRef, Reject};
 
-use crate::batch::{EncodedBatch, OpenBatch};
-use crate::memory::{Buffer, Denied, Memory};
+use crate::batch::{EncodedBatch, OpenBatch, PER_RECORD};
+use crate::memory::{Denied, Memory};
 use crate::namespace::{Namespace, Namespaces};
 use crate::target::Target;
 
@@ -49,7 +50,7 @@ struct Met {
     namespace: Arc<Namespace>,
     /// The defect of its name, if it has one.
     defect: Option<Reject>,
-    /// The size at which its last batch was sealed, in bytes.
+    /// The memory that its last batch took when it was full, in bytes.
     last: usize,
 }
 
@@ -165,19 +166,7 @@ impl<T: Target> Batcher<T> {
         }) {
             self.hand_over(name, full)?;
         }
-        let mut batch = match batch {
-            Some(batch) if batch.room() >= needed => batch,
-            Some(batch) => match self.memory.try_lease(&namespace, batch.len() + needed) {
-                Ok(larger) => batch.grow(larger),
-                Err(_) => {
-                    // The next one asks for twice as much at once.
-                    let last = 2 * batch.len();
-                    self.hand_over(name, batch)?;
-                    self.begin(&namespace, needed, last)?
-                }
-            },
-            None => self.begin(&namespace, needed, last)?,
-        };
+        let mut batch = self.with_room(&namespace, batch, needed, last)?;
         let outcome = self
             .target
             .append(record, &measured, &self.scratch, batch.frame_mut());
@@ -198,47 +187,56 @@ impl<T: Target> Batcher<T> {
         Ok(())
     }
 
-    /// A new batch with room for `needed` bytes, waiting for memory if need be.
-    fn begin(
+    /// The open batch of a namespace, or a new one where it has none, with room for `needed` bytes.
+    /// Waits for memory if need be.
+    fn with_room(
         &mut self,
         namespace: &Arc<Namespace>,
+        mut batch: Option<OpenBatch>,
         needed: usize,
         last: usize,
     ) -> Result<OpenBatch, Stopping> {
         let opening = self.target.opening_bytes();
-        let least = opening + needed;
-        let wanted = last.min(opening + self.cap.get()).max(least);
-        let buffer = match self.memory.try_lease(namespace, wanted) {
-            Ok(buffer) => buffer,
-            Err(Denied::Closed) => return Err(Stopping),
-            // The senders hold the budget. A worker with no other open batch waits for a whole
-            // request's room: with less it would find no room to grow either, and would send one tiny
-            // request for each that is settled.
-            Err(Denied::Full) if self.open.is_empty() => {
-                self.wait_for_memory(namespace, opening + self.cap.get())?
+        loop {
+            let wanted = match batch {
+                Some(batch) if batch.has_room(needed) => return Ok(batch),
+                Some(ref batch) => batch.size() + needed + PER_RECORD,
+                None => last.max(opening + needed + PER_RECORD),
+            };
+            let holds_open = batch.is_some() || !self.open.is_empty();
+            match self.memory.lease(namespace, wanted, holds_open) {
+                Ok(larger) => {
+                    return Ok(match batch {
+                        Some(batch) => batch.grow(larger),
+                        None => OpenBatch::new(&*self.target, Arc::clone(namespace), larger),
+                    });
+                }
+                Err(Denied::Closed) => return Err(Stopping),
+                Err(Denied::Share) if let Some(own) = batch.take() => self.send(own)?,
+                Err(Denied::Share | Denied::Full) => {
+                    self.open
+                        .extend(batch.map(|batch| (namespace.index, batch)));
+                    self.seal_largest()?;
+                    batch = self.open.remove(&namespace.index);
+                }
             }
-            Err(Denied::Full) => self.wait_for_memory(namespace, wanted)?,
-        };
-        Ok(OpenBatch::new(&*self.target, Arc::clone(namespace), buffer))
+        }
     }
 
-    fn wait_for_memory(
-        &mut self,
-        namespace: &Arc<Namespace>,
-        bytes: usize,
-    ) -> Result<Buffer, Stopping> {
+    /// Seals the largest batches: an eighth of what is open, so that the sorting is paid for. The
+    /// largest ones give the most room for a request; a namespace of which little comes would fill
+    /// its batch late in any case.
+    fn seal_largest(&mut self) -> Result<(), Stopping> {
         let mut by_size: Vec<(usize, usize)> = self
             .open
             .iter()
-            .map(|(index, batch)| (batch.len() + batch.room(), *index))
+            .map(|(index, batch)| (batch.size(), *index))
             .collect();
         by_size.sort_unstable_by(|a, b| b.cmp(a));
-        // An eighth at a time, so that the sorting is paid for.
-        let held: usize = by_size.iter().map(|(size, _)| size).sum();
-        let enough = self.memory.leased_for(bytes).max(held / 8);
+        let open: usize = by_size.iter().map(|(size, _)| size).sum();
         let mut sealed = 0;
         for (size, index) in by_size {
-            if sealed >= enough {
+            if sealed > open / 8 {
                 break;
             }
             if let Some(batch) = self.open.remove(&index) {
@@ -246,13 +244,13 @@ impl<T: Target> Batcher<T> {
                 sealed += size;
             }
         }
-        self.memory.lease(namespace, bytes).map_err(|_| Stopping)
+        Ok(())
     }
 
     /// Seals a batch and remembers its size for the next one of the namespace.
     fn hand_over(&mut self, name: &str, batch: OpenBatch) -> Result<(), Stopping> {
         if let Some(met) = self.met.get_mut(name) {
-            met.last = batch.len();
+            met.last = batch.size();
         }
         self.send(batch)
     }

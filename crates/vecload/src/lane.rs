@@ -164,9 +164,7 @@ impl Lane {
     ) -> Option<Permit<'a>> {
         let now = Instant::now();
         let mut pacer = self.pacer();
-        if now > ready {
-            pacer.held_up(now);
-        }
+        pacer.held_up(ready, now);
         if pacer.turn(now) != Turn::Now {
             return None;
         }

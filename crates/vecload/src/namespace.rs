@@ -4,7 +4,6 @@
 //! `""`, which every API version takes.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The default namespace as people see it.
@@ -17,8 +16,6 @@ pub(crate) struct Namespace {
     pub(crate) index: usize,
     /// Its name on the wire: empty for the default namespace.
     pub(crate) wire: Box<str>,
-    /// Bytes of the budget that its batches hold. Changed under the budget's lock only.
-    held: AtomicUsize,
 }
 
 /// All namespaces that a run has seen.
@@ -38,21 +35,6 @@ impl Namespace {
             &self.wire
         }
     }
-
-    /// Adds to the bytes held and returns what was held before.
-    pub(crate) fn hold(&self, bytes: usize) -> usize {
-        self.held.fetch_add(bytes, Ordering::Relaxed)
-    }
-
-    /// Takes from the bytes held and returns what is left.
-    pub(crate) fn release(&self, bytes: usize) -> usize {
-        self.held.fetch_sub(bytes, Ordering::Relaxed) - bytes
-    }
-
-    /// The bytes held now.
-    pub(crate) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
 }
 
 // === impl Namespaces ===
@@ -71,7 +53,6 @@ impl Namespaces {
         let namespace = Arc::new(Namespace {
             index: all.len(),
             wire: wire.into(),
-            held: AtomicUsize::new(0),
         });
         all.insert(wire.into(), Arc::clone(&namespace));
         namespace

@@ -197,11 +197,13 @@ impl Pacer {
         self.reason
     }
 
-    /// Takes note that a request waits for something that is not the pacer's: the law must not take
-    /// the silence for room.
-    pub(crate) fn held_up(&mut self, now: Instant) {
-        let now = self.seconds(now);
-        if let Some(law) = &mut self.law {
+    /// Takes note that a request has waited since then for something that is not the pacer's: the law
+    /// must not take the silence for room. What the credit makes up for did not hold it up.
+    pub(crate) fn held_up(&mut self, since: Instant, now: Instant) {
+        let (since, now) = (self.seconds(since), self.seconds(now));
+        if let Some(law) = &mut self.law
+            && now - since > CREDIT
+        {
             law.waits_for_place(now);
         }
     }

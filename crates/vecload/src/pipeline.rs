@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use vecload_source::Plan;
 
-use crate::batch::EncodedBatch;
+use crate::batch::{EncodedBatch, largest};
 use crate::batcher::{Batcher, RequestCap};
 use crate::checkpoint::{Checkpoint, State};
 use crate::committer::{Committer, RunningReport, SYNC_EVERY};
@@ -102,8 +102,7 @@ pub(crate) async fn run<T: Target>(
         books,
     } = handles;
     let limits = target.limits();
-    let largest = limits.request_bytes + target.opening_bytes();
-    let memory = Memory::new(knobs.memory, largest);
+    let memory = Memory::new(knobs.memory, largest(limits, target.opening_bytes()));
     let cap = Arc::new(RequestCap::new(limits.request_bytes));
     let namespaces = Arc::new(Namespaces::default());
     let stall = Arc::new(Stall::new(knobs.max_stall));
@@ -186,7 +185,7 @@ pub(crate) async fn run<T: Target>(
         }
     });
 
-    let lanes = dispatch(&sealed, &sending, knobs, largest).await;
+    let lanes = dispatch(&sealed, &sending, knobs, limits.request_bytes).await;
     drop(sending);
     report_panics(workers, &stop).await;
     watchers.shutdown().await;

@@ -1,4 +1,6 @@
 use super::*;
+use crate::batch::largest;
+use crate::memory::PER_BATCH;
 use crate::target::scripted::{Answer, Scripted, read_frame};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -106,8 +108,9 @@ proptest! {
     fn no_row_is_lost(rows in rows(), max_records in 1_usize..40, budget in 2_usize..8) {
         let limits = Limits { request_bytes: 20_000, request_records: max_records };
         let target = accepting(limits);
-        let largest = limits.request_bytes + FRAME_PREFIX;
-        let memory = Memory::new(budget * largest, largest);
+        let largest = largest(limits, FRAME_PREFIX);
+        let budget = budget * (largest + PER_BATCH);
+        let memory = Memory::new(budget, largest);
         let namespaces = Arc::new(Namespaces::default());
         let (mut batcher, sealed) = batcher(&target, &memory, &namespaces);
         // The senders: they settle each batch at once, on a thread of their own.
@@ -142,7 +145,7 @@ proptest! {
             prop_assert_eq!(found, expected);
         }
         prop_assert_eq!(memory.leased(), 0);
-        prop_assert!(memory.peak() <= budget * largest, "INV-6");
+        prop_assert!(memory.peak() <= budget, "INV-6");
     }
 
     /// Scenario: a batch over rows with holes is cut at any place.
@@ -151,7 +154,7 @@ proptest! {
     fn a_cut_keeps_every_record(holes in prop::collection::vec(1_u64..4, 2..60), at: prop::sample::Index) {
         let limits = Limits::default();
         let target = accepting(limits);
-        let memory = Memory::new(8_000_000, limits.request_bytes + FRAME_PREFIX);
+        let memory = Memory::new(8_000_000, largest(limits, FRAME_PREFIX));
         let namespaces = Arc::new(Namespaces::default());
         let (mut batcher, sealed) = batcher(&target, &memory, &namespaces);
         let mut number = 0;
@@ -191,8 +194,9 @@ fn two_workers_in_a_tiny_budget_do_not_deadlock() {
         request_records: 1000,
     };
     let target = accepting(limits);
-    let largest = limits.request_bytes + FRAME_PREFIX;
-    let memory = Memory::new(2 * largest, largest);
+    let largest = largest(limits, FRAME_PREFIX);
+    let budget = 2 * (largest + PER_BATCH);
+    let memory = Memory::new(budget, largest);
     let namespaces = Arc::new(Namespaces::default());
     let (first, first_sealed) = batcher(&target, &memory, &namespaces);
     let (second, second_sealed) = batcher(&target, &memory, &namespaces);
@@ -226,7 +230,67 @@ fn two_workers_in_a_tiny_budget_do_not_deadlock() {
             .sum()
     });
     assert_eq!(delivered, 4000);
-    assert!(memory.peak() <= 2 * largest);
+    assert!(memory.peak() <= budget);
+}
+
+/// Scenario: two workers fill one namespace's requests, far faster than the senders settle them: those
+/// keep all that they get until nothing more comes.
+/// Guarantees: every request but each worker's last is full; a slow sender does not make them small.
+#[test]
+fn requests_are_full_however_slow_the_senders() {
+    let limits = Limits {
+        request_bytes: 20_000,
+        request_records: 1000,
+    };
+    let target = accepting(limits);
+    let largest = largest(limits, FRAME_PREFIX);
+    let memory = Memory::new(8 * (largest + PER_BATCH), largest);
+    let namespaces = Arc::new(Namespaces::default());
+    let (first, first_sealed) = batcher(&target, &memory, &namespaces);
+    let (second, second_sealed) = batcher(&target, &memory, &namespaces);
+    let row = Row {
+        namespace: 1,
+        dimension: 100,
+        metadata: 100,
+    };
+    let sizes = std::thread::scope(|scope| {
+        for mut worker in [first, second] {
+            let row = row.clone();
+            scope.spawn(move || {
+                for number in 0..2000 {
+                    push(&mut worker, number, &row).expect("taken");
+                }
+                worker.flush().expect("the senders are there");
+            });
+        }
+        let senders = [first_sealed, second_sealed].map(|sealed| {
+            scope.spawn(move || {
+                let (mut held, mut sizes) = (std::collections::VecDeque::new(), Vec::new());
+                loop {
+                    // The oldest is settled only where the worker can go no further without.
+                    let next = sealed.try_recv().or_else(|_| {
+                        held.pop_front();
+                        std::thread::yield_now();
+                        sealed.try_recv()
+                    });
+                    match next {
+                        Ok(batch) => {
+                            sizes.push(batch.message_bytes());
+                            held.push_back(batch);
+                        }
+                        Err(async_channel::TryRecvError::Empty) => {}
+                        Err(async_channel::TryRecvError::Closed) => return sizes,
+                    }
+                }
+            })
+        });
+        senders.map(|sender| sender.join().expect("no panic"))
+    });
+    for sizes in sizes {
+        let (_, all_but_last) = sizes.split_last().expect("some");
+        let small: Vec<_> = all_but_last.iter().filter(|size| **size < 19_000).collect();
+        assert!(small.is_empty(), "{small:?} of {}", sizes.len());
+    }
 }
 
 /// Scenario: a record that no request can hold, and one for a namespace with a bad name.
@@ -238,7 +302,7 @@ fn what_cannot_be_sent_is_refused() {
         request_records: 10,
     };
     let target = accepting(limits);
-    let memory = Memory::new(100_000, 2_000 + FRAME_PREFIX);
+    let memory = Memory::new(100_000, largest(limits, FRAME_PREFIX));
     let namespaces = Arc::new(Namespaces::default());
     let (mut batcher, sealed) = batcher(&target, &memory, &namespaces);
     let good = Row {
@@ -279,7 +343,7 @@ fn a_lowered_cap_holds_from_then_on() {
         request_records: 1000,
     };
     let target = accepting(limits);
-    let memory = Memory::new(1 << 20, limits.request_bytes + FRAME_PREFIX);
+    let memory = Memory::new(1 << 20, largest(limits, FRAME_PREFIX));
     let namespaces = Arc::new(Namespaces::default());
     let (mut batcher, sealed) = batcher(&target, &memory, &namespaces);
     let row = Row {

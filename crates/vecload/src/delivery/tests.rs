@@ -1,4 +1,5 @@
 use super::*;
+use crate::batch::largest;
 use crate::batcher::Batcher;
 use crate::lane::Shared;
 use crate::namespace::Namespaces;
@@ -36,7 +37,7 @@ impl Run {
             lane: Arc::new(Lane::new(namespaces.get("ns"), pacer, shared)),
             sending: Arc::new(Sending {
                 target,
-                memory: Memory::new(40 << 20, limits.request_bytes + FRAME_PREFIX),
+                memory: Memory::new(40 << 20, largest(limits, FRAME_PREFIX)),
                 cap: Arc::new(RequestCap::new(limits.request_bytes)),
                 stop: Arc::new(Stop::default()),
                 stall: Arc::new(Stall::new(Duration::from_secs(900))),

@@ -64,6 +64,31 @@ fn documented_ceilings_are_limits_of_fixed_pacing_only() {
     assert!(bytes > 6_000_000_000, "{bytes}");
 }
 
+/// Scenario: each request waits a millisecond for its place, as it does on any real machine; or twenty.
+/// Guarantees: the law grows in the first case, and in the second it takes nothing for room.
+#[test]
+fn only_a_wait_that_the_credit_does_not_cover_holds_the_law() {
+    let rate_after = |wait: Duration| {
+        let mut pacer = Pacer::new(&Rates::ADAPTIVE, Instant::now(), StdRng::seed_from_u64(1));
+        let mut now = pacer.origin;
+        while now < pacer.origin + Duration::from_secs(10) {
+            match pacer.turn(now) {
+                Turn::Now => {
+                    pacer.held_up(now, now + wait);
+                    now += wait;
+                    pacer.charge(now, 1_000_000);
+                    pacer.answered(now, now, 1_000_000, Some(Outcome::Acknowledged));
+                }
+                Turn::At(at) => now = at.min(now + LOOK),
+                Turn::Full => unreachable!("each is answered at once"),
+            }
+        }
+        pacer.rate().expect("adaptive")
+    };
+    assert!(rate_after(Duration::from_millis(1)) > 100e6);
+    assert_eq!(rate_after(Duration::from_millis(20)), 25e6);
+}
+
 /// Scenario: the server asks for a pause of two seconds, then of one.
 /// Guarantees: nothing goes before the longer pause is over.
 #[test]

@@ -70,6 +70,8 @@ struct Client {
     /// Batches that have waited and are to be sent again, or the next fresh one.
     again: VecDeque<Batch>,
     link: Link,
+    /// Since when it has waited for room in the link.
+    held_since: Option<Instant>,
     link_free: f64,
     /// The next time at which it looks anyway.
     looks_at: f64,
@@ -130,6 +132,7 @@ pub(super) fn run(scenario: &Scenario, seed: u64) -> Log {
                 (1.2 * part.batch_bytes) as usize,
             ),
             link_free: 0.0,
+            held_since: None,
             looks_at: f64::INFINITY,
         });
         simulation.log.active.push((start, stop));
@@ -204,8 +207,11 @@ impl Simulation<'_> {
             let bytes = client.again[0].bytes as usize;
             if !client.link.has_room(bytes) {
                 // The next answer makes room.
-                client.pacer.held_up(at);
+                client.held_since.get_or_insert(at);
                 return;
+            }
+            if let Some(since) = client.held_since.take() {
+                client.pacer.held_up(since, at);
             }
             let batch = client.again.pop_front().expect("one at least");
             client.pacer.charge(at, bytes);
