@@ -10,7 +10,7 @@ use vecload_record::{Dense, Reason, RecordRef, Reject, Sparse};
 use crate::limits::Limits;
 
 /// What the index takes; `None` is unknown, and its rule is left to the service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndexShape {
     /// The number of values of a dense vector.
     pub dimension: Option<u32>,

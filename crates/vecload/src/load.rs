@@ -156,12 +156,12 @@ impl Load {
         };
 
         let traffic = Arc::new(Traffic::new());
-        let target = Arc::new(Pinecone::new(
+        let target = Arc::new(Pinecone {
             client,
             shape,
-            limits(settings),
-            policy(settings),
-        ));
+            limits: limits(settings),
+            policy: policy(settings),
+        });
         let job = Job {
             plan: Arc::clone(&plan),
             default_namespace: settings.namespace.clone(),
@@ -273,15 +273,16 @@ impl Load {
             {
                 return Err(service_stop(&failure, verdict));
             }
-            let wait = backoff.next(None, random);
-            if Instant::now() + wait >= deadline {
-                return Err(unreachable_target(&failure, self.settings.max_stall.0));
-            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = backoff.next(None, random).min(left);
             tracing::warn!(error = %failure, ?wait, "the index does not answer yet");
             tokio::select! {
                 biased;
                 () = stop.stopped() => return Err(interrupted()),
                 () = tokio::time::sleep(wait) => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(unreachable_target(&failure, self.settings.max_stall.0));
             }
         }
     }

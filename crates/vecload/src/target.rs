@@ -2,8 +2,8 @@
 //!
 //! A target measures and appends records in its own wire form, seals a buffer into a frame, sends
 //! frames, and says what an answer means. The pipeline knows no more of it: not the protocol, not
-//! the limits. The first implementation is Pinecone's gRPC upsert; the second one is the scripted
-//! target of the paused-time tests. REST documents and other stores are to come as further ones.
+//! the limits. Whatever takes upserts of the Vectors API is one: Pinecone over gRPC, and the scripted
+//! one of the paused-time tests. REST documents and other stores are to come as further ones.
 
 use std::fmt;
 use std::future::Future;
@@ -88,44 +88,62 @@ pub(crate) trait Target: Send + Sync + 'static {
     fn decode(&self, record: &[u8]) -> Option<Map<String, Value>>;
 }
 
+/// A target that takes upserts of Pinecone's Vectors API in their wire form.
+pub(crate) trait TakesUpserts: Send + Sync + 'static {
+    /// What the index takes.
+    fn shape(&self) -> IndexShape;
+
+    /// The limits of a request.
+    fn limits(&self) -> Limits;
+
+    /// What is done to metadata that the service does not take as it is.
+    fn policy(&self) -> MetadataPolicy;
+
+    /// As [`Target::send`].
+    fn upsert(
+        &self,
+        frame: Bytes,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<UpsertAck, Failure>> + Send;
+}
+
 /// Pinecone's Vectors API over gRPC.
 #[derive(Debug)]
 pub(crate) struct Pinecone {
-    client: Client,
-    shape: IndexShape,
-    limits: Limits,
-    policy: MetadataPolicy,
+    pub(crate) client: Client,
+    pub(crate) shape: IndexShape,
+    pub(crate) limits: Limits,
+    pub(crate) policy: MetadataPolicy,
 }
 
-// === impl Pinecone ===
-
-impl Pinecone {
-    /// The index behind `client`, which takes records of that shape.
-    pub(crate) fn new(
-        client: Client,
-        shape: IndexShape,
-        limits: Limits,
-        policy: MetadataPolicy,
-    ) -> Self {
-        Self {
-            client,
-            shape,
-            limits,
-            policy,
-        }
+impl TakesUpserts for Pinecone {
+    fn shape(&self) -> IndexShape {
+        self.shape
     }
-}
-
-impl Target for Pinecone {
-    type Scratch = Scratch;
-    type Measured = Measured;
 
     fn limits(&self) -> Limits {
         self.limits
     }
 
+    fn policy(&self) -> MetadataPolicy {
+        self.policy
+    }
+
+    async fn upsert(&self, frame: Bytes, timeout: Duration) -> Result<UpsertAck, Failure> {
+        self.client.upsert(frame, timeout).await
+    }
+}
+
+impl<T: TakesUpserts> Target for T {
+    type Scratch = Scratch;
+    type Measured = Measured;
+
+    fn limits(&self) -> Limits {
+        TakesUpserts::limits(self)
+    }
+
     fn scratch(&self) -> Scratch {
-        Scratch::new(self.policy)
+        Scratch::new(self.policy())
     }
 
     fn opening_bytes(&self) -> usize {
@@ -145,7 +163,7 @@ impl Target for Pinecone {
     }
 
     fn measure(&self, record: &RecordRef<'_>, scratch: &mut Scratch) -> Result<Measured, Reject> {
-        vecload_pinecone::measure(record, &self.shape, scratch)
+        vecload_pinecone::measure(record, &self.shape(), scratch)
     }
 
     fn bytes(measured: &Measured) -> usize {
@@ -177,7 +195,7 @@ impl Target for Pinecone {
     }
 
     async fn send(&self, frame: Bytes, timeout: Duration) -> Result<UpsertAck, Failure> {
-        self.client.upsert(frame, timeout).await
+        self.upsert(frame, timeout).await
     }
 
     fn classify(&self, failure: &Failure) -> Verdict {

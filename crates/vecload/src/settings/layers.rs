@@ -18,6 +18,9 @@ const KNOWN_VARIABLES: [(&str, &str); 5] = [
     ("PINECONE_ADDITIONAL_HEADERS", "additional_headers"),
 ];
 
+/// Settings whose value no message may hold.
+const SECRETS: [&str; 2] = ["api_key", "additional_headers"];
+
 /// What our own variables begin with; the rest is the setting's name.
 const PREFIX: &str = "VECLOAD_";
 
@@ -151,6 +154,11 @@ impl Layers {
             Kind::UnknownVariant(found, known) => {
                 (path, format!("`{found}` is none of {}", known.join(", ")))
             }
+            // figment's words hold the value.
+            _ if SECRETS.contains(&path.as_str()) => (
+                path,
+                "the value is no text; it is not shown here".to_owned(),
+            ),
             kind => (path, kind.to_string()),
         };
         let place = error

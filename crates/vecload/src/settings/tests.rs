@@ -108,6 +108,32 @@ fn keys_are_found_and_not_shown() {
     }
 }
 
+/// Scenario: secrets of another type than text in a file: a number, and a table.
+/// Guarantees: the error names the setting and the file, and does not hold the value.
+#[test]
+fn a_secret_of_the_wrong_type_is_not_echoed() {
+    for (text, setting) in [
+        ("api_key = 5551212", "api_key"),
+        ("api_key = [\"5551212\"]", "api_key"),
+        ("additional_headers = 5551212", "additional_headers"),
+        (
+            "[additional_headers]\nx = \"5551212\"",
+            "additional_headers",
+        ),
+    ] {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, text).expect("written");
+        let error = Layers::default()
+            .file(file.path())
+            .and_then(|layers| layers.settle())
+            .expect_err("refused");
+        let words = error.to_string();
+        let named = format!("{setting} in {}:", file.path().display());
+        assert!(words.starts_with(&named), "{words}");
+        assert!(!words.contains("5551212"), "{words}");
+    }
+}
+
 /// Scenario: the reference file is read as a file of settings.
 /// Guarantees: it has every setting, and its values are the defaults.
 #[test]

@@ -4,20 +4,14 @@
 //! request is answered, and how long that takes, is a function of the request; tokio's paused clock
 //! makes it exact.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
 use tokio::time::Instant;
-use vecload_pinecone::{
-    Code, Failure, IndexShape, Limits, Measured, MetadataPolicy, Origin, Scratch, UpsertAck,
-    Verdict,
-};
-use vecload_record::{RecordRef, Reject};
+use vecload_pinecone::{Code, Failure, IndexShape, Limits, MetadataPolicy, Origin, UpsertAck};
 
-use super::Target;
+use super::TakesUpserts;
 
 /// A request as the script sees it.
 #[derive(Debug, Clone)]
@@ -146,67 +140,20 @@ pub(crate) fn read_frame(frame: &[u8]) -> (Vec<String>, String) {
     (ids, namespace)
 }
 
-impl Target for Scripted {
-    type Scratch = Scratch;
-    type Measured = Measured;
+impl TakesUpserts for Scripted {
+    fn shape(&self) -> IndexShape {
+        IndexShape::default()
+    }
 
     fn limits(&self) -> Limits {
         self.limits
     }
 
-    fn scratch(&self) -> Scratch {
-        Scratch::new(MetadataPolicy::default())
+    fn policy(&self) -> MetadataPolicy {
+        MetadataPolicy::default()
     }
 
-    fn opening_bytes(&self) -> usize {
-        vecload_pinecone::FRAME_PREFIX
-    }
-
-    fn begin(&self, out: &mut Vec<u8>) {
-        vecload_pinecone::begin(out);
-    }
-
-    fn closing_bytes(&self, namespace: &str) -> usize {
-        vecload_pinecone::namespace_bytes(namespace)
-    }
-
-    fn check_namespace(&self, namespace: &str) -> Result<(), Reject> {
-        vecload_pinecone::check_namespace(namespace)
-    }
-
-    fn measure(&self, record: &RecordRef<'_>, scratch: &mut Scratch) -> Result<Measured, Reject> {
-        vecload_pinecone::measure(record, &IndexShape::default(), scratch)
-    }
-
-    fn bytes(measured: &Measured) -> usize {
-        measured.bytes()
-    }
-
-    fn append(
-        &self,
-        record: &RecordRef<'_>,
-        measured: &Measured,
-        scratch: &Scratch,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Reject> {
-        vecload_pinecone::append(record, measured, scratch, out)
-    }
-
-    fn changes(scratch: &Scratch) -> impl Iterator<Item = (&str, &'static str)> {
-        scratch
-            .changes()
-            .map(|(field, change)| (field, change.name()))
-    }
-
-    fn seal(&self, namespace: &str, out: &mut Vec<u8>) {
-        vecload_pinecone::seal(namespace, out);
-    }
-
-    fn cut(&self, frame: &[u8], ends: &[u32], range: Range<usize>) -> Vec<u8> {
-        vecload_pinecone::cut(frame, ends, range)
-    }
-
-    async fn send(&self, frame: Bytes, timeout: Duration) -> Result<UpsertAck, Failure> {
+    async fn upsert(&self, frame: Bytes, timeout: Duration) -> Result<UpsertAck, Failure> {
         let seen = self.look(&frame);
         let (latency, answer) = (self.script)(&seen);
         if latency >= timeout {
@@ -227,17 +174,5 @@ impl Target for Scripted {
             lsn: Some(seen.number as u64 + 1),
             request_id: None,
         })
-    }
-
-    fn classify(&self, failure: &Failure) -> Verdict {
-        vecload_pinecone::classify(failure)
-    }
-
-    fn id_of<'a>(&self, record: &'a [u8]) -> Option<&'a str> {
-        vecload_pinecone::record_id(record)
-    }
-
-    fn decode(&self, record: &[u8]) -> Option<Map<String, Value>> {
-        vecload_pinecone::decode_record(record).ok()
     }
 }
