@@ -46,7 +46,7 @@ async fn bar(progress: watch::Receiver<Progress>) {
     let mut has_length = false;
     loop {
         ticks.tick().await;
-        let now = *progress.borrow();
+        let now = progress.borrow().clone();
         if let (Some(rows), false) = (now.rows, has_length) {
             bar.0.set_length(rows);
             bar.0.set_style(
@@ -58,10 +58,11 @@ async fn bar(progress: watch::Receiver<Progress>) {
         let settled = now.books.loaded + now.books.rejected + now.books.superseded;
         bar.0.set_position(settled);
         bar.0.set_message(format!(
-            "{:.1} MB/s, rejected {}, throttled {}",
+            "{:.1} MB/s, rejected {}, throttled {}, limited by {}",
             now.bytes as f64 / 1e6 / start.elapsed().as_secs_f64().max(0.1),
             now.books.rejected,
             now.throttled,
+            limit(&now).replace('_', " "),
         ));
         bar.0.tick();
     }
@@ -85,16 +86,35 @@ fn line(now: &Progress, elapsed: Duration, format: LogFormat) -> String {
             "event": "progress", "seconds": seconds.round(), "read": now.books.read,
             "loaded": now.books.loaded, "rejected": now.books.rejected, "rows": now.rows,
             "mb_per_s": (rate * 10.0).round() / 10.0, "attempts": now.attempts, "throttled": now.throttled,
+            "limited_by": limit(now), "limited_by_namespace": namespace(now),
         })
         .to_string();
     }
     let rows = now
         .rows
         .map_or_else(|| "unknown".to_owned(), |rows| rows.to_string());
+    let namespace = namespace(now).map_or_else(String::new, |namespace| {
+        format!(" limited_by_namespace={namespace:?}")
+    });
     format!(
-        "progress seconds={seconds:.0} rows={rows} read={} loaded={} rejected={} mb_per_s={rate:.1} attempts={} throttled={}",
-        now.books.read, now.books.loaded, now.books.rejected, now.attempts, now.throttled
+        "progress seconds={seconds:.0} rows={rows} read={} loaded={} rejected={} mb_per_s={rate:.1} attempts={} throttled={} limited_by={}{namespace}",
+        now.books.read,
+        now.books.loaded,
+        now.books.rejected,
+        now.attempts,
+        now.throttled,
+        limit(now)
     )
+}
+
+/// What limits the load now.
+fn limit(now: &Progress) -> &'static str {
+    let limited_by = now.limited_by.as_ref();
+    limited_by.map_or("reader", |limited_by| limited_by.limit)
+}
+
+fn namespace(now: &Progress) -> Option<&str> {
+    now.limited_by.as_ref()?.namespace.as_deref()
 }
 
 /// A bar that is taken off the terminal when it is dropped.
@@ -109,7 +129,7 @@ impl Drop for Cleared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vecload::Books;
+    use vecload::{Books, LimitedBy};
 
     /// Scenario: a load of known and one of unknown length.
     /// Guarantees: one line of `key=value`, or one JSON object.
@@ -126,15 +146,20 @@ mod tests {
             bytes: 25_000_000,
             attempts: 4,
             throttled: 2,
+            limited_by: Some(LimitedBy {
+                limit: "throttling",
+                namespace: Some("a b".to_owned()),
+            }),
         };
         let five = Duration::from_secs(5);
         assert_eq!(
             line(&now, five, LogFormat::Text),
-            "progress seconds=5 rows=unknown read=10 loaded=5 rejected=1 mb_per_s=5.0 attempts=4 throttled=2"
+            "progress seconds=5 rows=unknown read=10 loaded=5 rejected=1 mb_per_s=5.0 attempts=4 throttled=2 limited_by=throttling limited_by_namespace=\"a b\""
         );
         let json: serde_json::Value =
             serde_json::from_str(&line(&now, five, LogFormat::Json)).expect("JSON");
         assert_eq!(json["event"], "progress");
         assert_eq!(json["mb_per_s"], 5.0);
+        assert_eq!(json["limited_by_namespace"], "a b");
     }
 }

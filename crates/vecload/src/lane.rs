@@ -9,7 +9,6 @@
 //! go. What becomes of an attempt goes back to the pacer and the uplink through its permit.
 
 mod link;
-mod waits;
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -26,9 +25,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::namespace::Namespace;
 use crate::pacer::{LOOK, Outcome, Pacer, Turn};
 use crate::units::ByteRate;
+use crate::waits::{Limit, Waits};
 pub(crate) use link::{Link, Passage, Passed};
-pub(crate) use waits::Limit;
-use waits::Waits;
 
 /// One namespace's way to the service.
 #[derive(Debug)]
@@ -55,14 +53,7 @@ pub(crate) struct Shared {
     link_line: tokio::sync::Mutex<()>,
     link_freed: Notify,
     total: Option<TotalRate>,
-    waits: Mutex<Waits>,
-}
-
-/// A lane that waits for something, while it lives.
-#[derive(Debug)]
-struct Waiting<'a> {
-    shared: &'a Shared,
-    limit: Limit,
+    waits: Arc<Waits>,
 }
 
 /// The leave to send one request. Its place is free again when it is dropped.
@@ -135,11 +126,11 @@ impl Lane {
             };
             match turn {
                 Turn::At(ready) => {
-                    let _waiting = self.shared.waits_for(reason);
+                    let _waiting = self.shared.waits.wait(reason, Some(&self.namespace));
                     sleep_until(ready.min(now + LOOK)).await;
                 }
                 Turn::Full => {
-                    let _waiting = self.shared.waits_for(reason);
+                    let _waiting = self.shared.waits.wait(reason, Some(&self.namespace));
                     // Either one is back, or it is time to let the pacer look around.
                     let _ = timeout(LOOK, self.freed.notified()).await;
                 }
@@ -216,30 +207,31 @@ impl Shared {
         total: ByteRate,
         largest: usize,
         attempt: Duration,
+        waits: Arc<Waits>,
     ) -> Self {
         Self {
             in_flight: Arc::new(Semaphore::new(in_flight)),
             link: Mutex::new(Link::new(attempt, largest)),
             link_line: tokio::sync::Mutex::new(()),
             link_freed: Notify::new(),
-            waits: Mutex::new(Waits::new(Instant::now())),
+            waits,
             total: total.0.map(|rate| TotalRate::new(rate, largest)),
         }
     }
 
     #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
     async fn place(&self, bytes: usize) -> Place<'_> {
-        let waiting = self.waits_for(Limit::InFlight);
+        let waiting = self.waits.wait(Limit::InFlight, None);
         let place = Arc::clone(&self.in_flight)
             .acquire_owned()
             .await
             .expect("the semaphore is open");
         drop(waiting);
         if let Some(total) = &self.total {
-            let _waiting = self.waits_for(Limit::TotalRate);
+            let _waiting = self.waits.wait(Limit::TotalRate, None);
             total.admit(bytes).await;
         }
-        let _waiting = self.waits_for(Limit::Network);
+        let _waiting = self.waits.wait(Limit::Network, None);
         let _turn = self.link_line.lock().await;
         loop {
             {
@@ -256,23 +248,6 @@ impl Shared {
             // Only the head of the line waits here, so one that is told is enough.
             self.link_freed.notified().await;
         }
-    }
-
-    /// What has limited the run most so far.
-    pub(crate) fn limited_by(&self) -> Limit {
-        self.waits().greatest(Instant::now())
-    }
-
-    fn waits_for(&self, limit: Limit) -> Waiting<'_> {
-        self.waits().begin(Instant::now(), limit);
-        Waiting {
-            shared: self,
-            limit,
-        }
-    }
-
-    fn waits(&self) -> MutexGuard<'_, Waits> {
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -318,12 +293,6 @@ impl Drop for Permit<'_> {
             _ => {}
         }
         self.lane.freed.notify_one();
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.shared.waits().end(Instant::now(), self.limit);
     }
 }
 
@@ -403,7 +372,12 @@ mod tests {
     use rand::SeedableRng as _;
     use rand::rngs::StdRng;
 
-    const ATTEMPT: Duration = Duration::from_secs(60);
+    fn shared(in_flight: usize, total: Option<f64>, largest: usize) -> Arc<Shared> {
+        let waits = Arc::new(Waits::new(Instant::now(), 1));
+        let attempt = Duration::from_secs(60);
+        let shared = Shared::new(in_flight, ByteRate(total), largest, attempt, waits);
+        Arc::new(shared)
+    }
 
     fn lane(pacer: Pacer, shared: &Arc<Shared>, name: &str) -> Arc<Lane> {
         let namespace = Namespaces::default().get(name);
@@ -427,12 +401,7 @@ mod tests {
     /// rate is used.
     #[tokio::test(start_paused = true)]
     async fn the_total_rate_is_hard_and_fair() {
-        let shared = Arc::new(Shared::new(
-            64,
-            ByteRate(Some(1_048_576.0)),
-            262_144,
-            ATTEMPT,
-        ));
+        let shared = shared(64, Some(1_048_576.0), 262_144);
         let start = Instant::now();
         let sent = Arc::new(Mutex::new([0_usize; 4]));
         let mut tasks = tokio::task::JoinSet::new();
@@ -469,7 +438,7 @@ mod tests {
     /// Guarantees: the retry goes before all fresh ones but the one at the head of the line.
     #[tokio::test(start_paused = true)]
     async fn a_retry_goes_before_fresh_batches() {
-        let shared = Arc::new(Shared::new(64, ByteRate(None), 1, ATTEMPT));
+        let shared = shared(64, None, 1);
         let lane = lane(limited(Some(1_000.0)), &shared, "a");
         drop(lane.admit(1_000, true).await);
         let order = Arc::new(Mutex::new(Vec::new()));
@@ -490,7 +459,7 @@ mod tests {
     /// Guarantees: the pause holds, and another lane goes on meanwhile.
     #[tokio::test(start_paused = true)]
     async fn a_paused_lane_waits_alone() {
-        let shared = Arc::new(Shared::new(1, ByteRate(None), 1, ATTEMPT));
+        let shared = shared(1, None, 1);
         let (paused, other) = (
             lane(unlimited(), &shared, "a"),
             lane(unlimited(), &shared, "b"),

@@ -60,6 +60,8 @@ mod target;
 mod telemetry;
 mod traffic;
 mod units;
+mod usage;
+mod waits;
 mod worker;
 
 pub use check::{CheckReport, CheckedInput, Estimate, Import, Rejected};
@@ -77,3 +79,4 @@ pub use settings::{
 pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;
 pub use units::{ByteRate, Bytes, RequestRate, Span};
+pub use waits::LimitedBy;

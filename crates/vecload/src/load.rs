@@ -35,6 +35,10 @@ use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Pinecone;
 use crate::telemetry;
 use crate::traffic::{Traffic, TrafficCounts};
+use crate::waits::LimitedBy;
+
+/// How often progress is published at the most.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// A load: what goes where, and how. [`Load::builder`] is the way to one.
 #[derive(Debug)]
@@ -57,7 +61,7 @@ pub struct LoadBuilder(Load);
 pub struct StopHandle(Arc<Stop>);
 
 /// How far a load is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The books so far.
     pub books: Books,
@@ -69,6 +73,8 @@ pub struct Progress {
     pub attempts: u64,
     /// Requests refused for their rate.
     pub throttled: u64,
+    /// What limited the load in the last seconds.
+    pub limited_by: Option<LimitedBy>,
 }
 
 // === impl Load ===
@@ -155,7 +161,7 @@ impl Load {
             }
         };
 
-        let traffic = Arc::new(Traffic::new());
+        let traffic = Arc::new(Traffic::new(settings.worker_count()));
         let target = Arc::new(Pinecone {
             client,
             shape,
@@ -301,7 +307,9 @@ impl Load {
                     bytes: counts.acknowledged_bytes,
                     attempts: counts.attempts,
                     throttled: counts.throttled,
+                    limited_by: Some(traffic.waits().of_now()),
                 });
+                tokio::time::sleep(PROGRESS_EVERY).await;
             }
         })
     }

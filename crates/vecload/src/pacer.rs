@@ -18,9 +18,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
-use crate::lane::Limit;
 use crate::settings::Pacing;
 use crate::units::{ByteRate, RequestRate};
+use crate::waits::Limit;
 use law::Law;
 use spacing::Spacing;
 

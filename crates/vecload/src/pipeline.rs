@@ -224,6 +224,7 @@ async fn dispatch<T: Target>(
         knobs.total_rate,
         largest,
         knobs.attempt_timeout,
+        Arc::clone(sending.traffic.waits()),
     ));
     let labels = NamespaceLabels::default();
     let mut lanes: HashMap<usize, Arc<Lane>> = HashMap::new();
@@ -243,8 +244,6 @@ async fn dispatch<T: Target>(
         }
     }
     report_panics(deliveries, &sending.stop).await;
-    let limited_by = shared.limited_by().name();
-    tracing::info!(limited_by, "all batches are settled or remain");
     lanes
 }
 

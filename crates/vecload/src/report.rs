@@ -15,6 +15,7 @@ use crate::pipeline::Finished;
 use crate::run_dir::replace;
 use crate::stop::{ExitCode, StopReason};
 use crate::traffic::TrafficCounts;
+use crate::usage;
 
 /// The version of the report's form. Fields may be added within a version.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -106,6 +107,14 @@ pub struct Report {
     pub memory_bound_bytes: u64,
     /// CPU time of the process, in seconds.
     pub cpu_seconds: f64,
+    /// What limited this attempt most: `reader`, `cpu`, `namespace_rate`, `throttling`, `latency`,
+    /// `in_flight`, `network`, `total_rate` or `outage`.
+    pub limited_by: Option<&'static str>,
+    /// The namespace that waited longest for its rate, where that is what limited.
+    pub limited_by_namespace: Option<String>,
+    /// How long this attempt waited for what, in seconds; `reader` is the time in which no request
+    /// waited for anything.
+    pub wait_seconds: BTreeMap<&'static str, f64>,
     /// Latency of acknowledged requests.
     pub request_latency_ms: Option<Latency>,
     /// What the pacers allow at the end, if they limit anything.
@@ -251,7 +260,6 @@ impl Report {
         let ledger = &state.ledger;
         let total = ledger.total();
         let (rows, bytes) = ledger.unread(&plan.splits);
-        let usage = usage();
         let seconds = took.as_secs_f64().max(1e-3);
         let units: u64 = ledger
             .namespaces
@@ -319,9 +327,12 @@ impl Report {
             bytes_sent: traffic.bytes,
             bytes_per_second: traffic.acknowledged_bytes as f64 / seconds,
             records_per_second: total.loaded.saturating_sub(header.loaded_before) as f64 / seconds,
-            peak_rss_bytes: usage.peak_rss_bytes,
+            peak_rss_bytes: usage::peak_rss_bytes(),
             memory_bound_bytes: header.memory_bound_bytes,
-            cpu_seconds: usage.cpu_seconds,
+            cpu_seconds: usage::cpu_seconds(),
+            limited_by: traffic.limited_by.as_ref().map(|limited| limited.limit),
+            limited_by_namespace: traffic.limited_by.and_then(|limited| limited.namespace),
+            wait_seconds: traffic.wait_seconds,
             request_latency_ms: traffic
                 .latency_ms
                 .map(|[p50, p90, p99]| Latency { p50, p90, p99 }),
@@ -397,43 +408,4 @@ fn bytes_as_units(ledger: &Ledger) -> u64 {
         .values()
         .map(|books| books.bytes.div_ceil(1000))
         .sum()
-}
-
-/// What the process has used.
-#[derive(Debug, Clone, Copy)]
-struct Usage {
-    peak_rss_bytes: u64,
-    cpu_seconds: f64,
-}
-
-/// The peak as Linux keeps it for the program alone. `getrusage` counts what the process had before it
-/// became this program too: a large parent that spawns vecload would stand in the report.
-fn peak_of_this_program() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    Some(kilobytes * 1024)
-}
-
-fn usage() -> Usage {
-    use nix::sys::resource::{UsageWho, getrusage};
-    use nix::sys::time::TimeValLike as _;
-    getrusage(UsageWho::RUSAGE_SELF).map_or(
-        Usage {
-            peak_rss_bytes: 0,
-            cpu_seconds: 0.0,
-        },
-        |usage| {
-            let cpu = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-            // Linux counts kilobytes, macOS bytes.
-            let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
-            Usage {
-                peak_rss_bytes: peak_of_this_program()
-                    .unwrap_or_else(|| u64::try_from(usage.max_rss()).unwrap_or(0) * unit),
-                cpu_seconds: cpu as f64 / 1e6,
-            }
-        },
-    )
 }

@@ -1,10 +1,14 @@
 //! What the requests of a run took: counts, bytes and latency, for the report.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use tokio::time::Instant;
+
+use crate::waits::{LimitedBy, Waits};
 
 /// Latencies are kept to three digits, from 1 ms up.
 const DIGITS: u8 = 3;
@@ -19,10 +23,11 @@ pub(crate) struct Traffic {
     bytes: AtomicU64,
     acknowledged_bytes: AtomicU64,
     latency_ms: Mutex<Option<Histogram<u64>>>,
+    waits: Arc<Waits>,
 }
 
 /// The counts at one time.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct TrafficCounts {
     /// Requests sent.
     pub(crate) attempts: u64,
@@ -38,13 +43,17 @@ pub(crate) struct TrafficCounts {
     pub(crate) acknowledged_bytes: u64,
     /// Latency of acknowledged requests in milliseconds: median, 90th and 99th percentile.
     pub(crate) latency_ms: Option<[u64; 3]>,
+    /// What limited the run most, if any of it has passed.
+    pub(crate) limited_by: Option<LimitedBy>,
+    /// Seconds by what was waited for.
+    pub(crate) wait_seconds: BTreeMap<&'static str, f64>,
 }
 
 // === impl Traffic ===
 
 impl Traffic {
-    /// No requests yet.
-    pub(crate) fn new() -> Self {
+    /// No requests yet; that many threads read and encode.
+    pub(crate) fn new(threads: usize) -> Self {
         Self {
             attempts: AtomicU64::new(0),
             ok: AtomicU64::new(0),
@@ -53,6 +62,7 @@ impl Traffic {
             bytes: AtomicU64::new(0),
             acknowledged_bytes: AtomicU64::new(0),
             latency_ms: Mutex::new(Histogram::new(DIGITS).ok()),
+            waits: Arc::new(Waits::new(Instant::now(), threads)),
         }
     }
 
@@ -80,6 +90,11 @@ impl Traffic {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// What requests wait for.
+    pub(crate) fn waits(&self) -> &Arc<Waits> {
+        &self.waits
+    }
+
     /// The counts now.
     pub(crate) fn counts(&self) -> TrafficCounts {
         let latency = self
@@ -97,6 +112,8 @@ impl Traffic {
                 .as_ref()
                 .filter(|latency| !latency.is_empty())
                 .map(|latency| [50.0, 90.0, 99.0].map(|at| latency.value_at_percentile(at))),
+            limited_by: Some(self.waits.of_run()),
+            wait_seconds: self.waits.seconds().collect(),
         }
     }
 }

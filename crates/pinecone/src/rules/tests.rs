@@ -220,7 +220,7 @@ fn one_defect_of_each_kind() {
     let shape = shape(3, VectorType::Dense, Metric::DotProduct);
     let any_dimension = IndexShape {
         dimension: None,
-        ..shape.clone()
+        ..shape
     };
     let good = record("a", Some(Dense::Floats(&[1.0, 2.0, 3.0])), Some(SPARSE));
     let id = |id| RecordRef { id, ..good };

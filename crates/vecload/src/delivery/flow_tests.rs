@@ -10,12 +10,13 @@ use vecload_record::{At, Dense, Metadata, Operation, RecordRef};
 
 use super::*;
 use crate::batcher::Batcher;
-use crate::lane::{Limit, Shared};
+use crate::lane::Shared;
 use crate::namespace::Namespaces;
 use crate::pacer::simulation::{Reply, Scenario, Server};
 use crate::pacer::{Pacer, Rates};
 use crate::target::scripted::{Answer, Scripted, Seen, failure};
 use crate::units::ByteRate;
+use crate::waits::{Limit, LimitedBy};
 
 type Part = dyn Fn(&str) -> Option<Server> + Send + Sync;
 
@@ -38,6 +39,9 @@ struct Senders {
     /// Records of 20 kB in a batch.
     records: usize,
     seconds: f64,
+    in_flight: usize,
+    /// The limit on all namespaces together, in bytes per second.
+    total_rate: Option<f64>,
 }
 
 /// What came of it.
@@ -49,7 +53,21 @@ struct Outcomes {
     closed: BTreeSet<String>,
     seen: Vec<Seen>,
     traffic: crate::traffic::TrafficCounts,
-    limited_by: Limit,
+    limited_by: LimitedBy,
+}
+
+impl Default for Senders {
+    /// More than enough batches of 1 MB for one namespace, for a minute.
+    fn default() -> Self {
+        Self {
+            namespaces: vec!["ns".to_owned()],
+            batches: 40,
+            records: 50,
+            seconds: 60.0,
+            in_flight: 64,
+            total_rate: None,
+        }
+    }
 }
 
 // === impl Service ===
@@ -104,14 +122,21 @@ async fn deliver(
     let (events_in, events) = async_channel::unbounded();
     let attempt = Duration::from_secs(60);
     let largest = limits.request_bytes + FRAME_PREFIX;
-    let shared = Arc::new(Shared::new(64, ByteRate(None), largest, attempt));
+    let traffic = Arc::new(Traffic::new(1));
+    let shared = Arc::new(Shared::new(
+        senders.in_flight,
+        ByteRate(senders.total_rate),
+        largest,
+        attempt,
+        Arc::clone(traffic.waits()),
+    ));
     let sending = Arc::new(Sending {
         target: Arc::new(Scripted::new(limits, move |seen| service.answer(seen))),
         memory: Memory::new(2 << 30, largest),
         cap: Arc::new(RequestCap::new(limits.request_bytes)),
         stop: Arc::new(Stop::default()),
         stall: Arc::new(Stall::new(Duration::from_secs(900))),
-        traffic: Arc::new(Traffic::new()),
+        traffic,
         random: jitter(1),
         events: events_in,
     });
@@ -134,7 +159,7 @@ async fn deliver(
         lanes.push(lane);
     }
     tokio::time::sleep(Duration::from_secs_f64(senders.seconds)).await;
-    let limited_by = shared.limited_by();
+    let limited_by = sending.traffic.waits().of_run();
     let end = StopReason::new("signal", ExitCode::Interrupted, "the end");
     sending.stop.stop(end);
     tasks.join_all().await;
@@ -205,10 +230,10 @@ fn batch(
 async fn a_thin_uplink_is_filled_without_timeouts() {
     for (speed, seconds) in [(1.25e6, 300.0), (12.5e6, 60.0)] {
         let senders = Senders {
-            namespaces: vec!["ns".to_owned()],
             batches: 64,
             records: 99,
             seconds,
+            ..Senders::default()
         };
         let server = Scenario::named("a1-one-replica-bucket-1s").server;
         let link = Some((speed, 0.1));
@@ -224,10 +249,8 @@ async fn a_thin_uplink_is_filled_without_timeouts() {
 #[tokio::test(start_paused = true)]
 async fn random_failures_cost_no_goodput() {
     let senders = Senders {
-        namespaces: vec!["ns".to_owned()],
-        batches: 40,
-        records: 50,
         seconds: 90.0,
+        ..Senders::default()
     };
     let server = Scenario::named("i1-errors-30").server;
     let outcomes = deliver(senders, None, move |_| Some(Server::new(&server, 3))).await;
@@ -255,6 +278,7 @@ async fn a_namespace_suffers_alone() {
             batches: 2,
             records: 5,
             seconds: 20.0,
+            ..Senders::default()
         };
         let (free, throttled) = (quota(1e6), quota(1e4));
         let outcomes = deliver(senders, None, move |name| match name {
@@ -294,23 +318,47 @@ async fn what_limits_a_run_is_named() {
         server.errors = errors;
         Server::new(&server, 1)
     };
+    let usual = || quota(50e6, 64, 0.0);
+    let few = |batches| Senders {
+        batches,
+        ..Senders::default()
+    };
     let thin = Some((0.05e6, 0.1));
-    let cases = [
-        (Limit::NamespaceRate, 40, None, (50e6, 64, 0.0)),
-        (Limit::Throttling, 40, None, (10e6, 64, 0.0)),
-        (Limit::Latency, 40, None, (50e6, 2, 0.0)),
-        (Limit::Network, 40, thin, (50e6, 64, 0.0)),
-        (Limit::Input, 1, None, (50e6, 64, 0.0)),
-        (Limit::Outage, 40, None, (50e6, 64, 1.0)),
+    let distant = Some((1e9, 0.2));
+    type Case = (Limit, Senders, Option<(f64, f64)>, Server);
+    let cases: [Case; 8] = [
+        (Limit::NamespaceRate, few(40), None, usual()),
+        (Limit::Throttling, few(40), None, quota(10e6, 64, 0.0)),
+        (Limit::Latency, few(40), None, quota(50e6, 2, 0.0)),
+        (Limit::Network, few(40), thin, usual()),
+        (Limit::Reader, few(1), None, usual()),
+        (Limit::Outage, few(40), None, quota(50e6, 64, 1.0)),
+        (
+            Limit::InFlight,
+            Senders {
+                in_flight: 2,
+                ..Senders::default()
+            },
+            distant,
+            usual(),
+        ),
+        (
+            Limit::TotalRate,
+            Senders {
+                total_rate: Some(5e6),
+                ..Senders::default()
+            },
+            None,
+            usual(),
+        ),
     ];
-    for (expected, batches, link, (rate, workers, errors)) in cases {
-        let senders = Senders {
-            namespaces: vec!["ns".to_owned()],
-            batches,
-            records: 50,
-            seconds: 60.0,
-        };
-        let outcomes = deliver(senders, link, move |_| Some(quota(rate, workers, errors))).await;
-        assert_eq!(outcomes.limited_by, expected, "{:?}", outcomes.loaded);
+    for (expected, senders, link, server) in cases {
+        let server = Mutex::new(Some(server));
+        let part = move |_: &str| server.lock().expect("no panic").take();
+        let outcomes = deliver(senders, link, part).await;
+        let found = outcomes.limited_by;
+        assert_eq!(found.limit, expected.name(), "{:?}", outcomes.loaded);
+        let of_namespace = ["namespace_rate", "throttling"].contains(&found.limit);
+        assert_eq!(found.namespace.as_deref(), of_namespace.then_some("ns"));
     }
 }

@@ -26,11 +26,13 @@ impl Run {
         let target = Arc::new(Scripted::new(limits, script));
         let (events_in, events) = async_channel::unbounded();
         let namespaces = Arc::new(Namespaces::default());
+        let traffic = Arc::new(Traffic::new(1));
         let shared = Arc::new(Shared::new(
             8,
             ByteRate(None),
             limits.request_bytes,
             Duration::from_secs(60),
+            Arc::clone(traffic.waits()),
         ));
         let pacer = Pacer::new(&Rates::ADAPTIVE, Instant::now(), StdRng::seed_from_u64(1));
         Self {
@@ -41,7 +43,7 @@ impl Run {
                 cap: Arc::new(RequestCap::new(limits.request_bytes)),
                 stop: Arc::new(Stop::default()),
                 stall: Arc::new(Stall::new(Duration::from_secs(900))),
-                traffic: Arc::new(Traffic::new()),
+                traffic,
                 random: jitter(1),
                 events: events_in,
             }),

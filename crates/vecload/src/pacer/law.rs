@@ -17,7 +17,7 @@ use rand::{Rng, RngExt as _};
 
 use super::breaker::Breaker;
 use super::{CREDIT, Outcome};
-use crate::lane::Limit;
+use crate::waits::Limit;
 
 /// The first rate, as a part of the share.
 const START: f64 = 0.5;
