@@ -18,6 +18,7 @@ use vecload_record::{Dense, Reason};
 use super::{
     metadata::MetadataColumn,
     schema::{Column, MetadataColumns, Roles, SparseColumns},
+    vectors::Packed,
 };
 use crate::Timestamps;
 
@@ -45,6 +46,8 @@ pub(super) enum Names {
 /// Dense vectors.
 #[derive(Debug)]
 pub(super) enum Vectors {
+    /// From the pages of their column.
+    Packed(Packed),
     Lists(Lists<Floats>),
     /// Little-endian float32 values, packed.
     Bytes(BinaryViewArray),
@@ -90,8 +93,13 @@ pub(super) struct Flaw {
 // === impl Decoded ===
 
 impl Decoded {
-    /// The columns of `batch`, whose types have been found to be supported.
-    pub(super) fn new(roles: &Roles, batch: &RecordBatch, times: Timestamps) -> Self {
+    /// The columns of `batch`, whose types have been found to be supported; `vectors` came apart.
+    pub(super) fn new(
+        roles: &Roles,
+        batch: &RecordBatch,
+        vectors: Option<Packed>,
+        times: Timestamps,
+    ) -> Self {
         let array = |column: &Column| match batch.column_by_name(&column.name) {
             Some(array) => ArrayRef::clone(array),
             None => unreachable!("column {:?} was asked for", column.name),
@@ -110,10 +118,10 @@ impl Decoded {
         Self {
             rows: batch.num_rows(),
             id: Names::new(&array(&roles.id)),
-            values: roles
-                .values
-                .as_ref()
-                .map(|column| Vectors::new(&array(column))),
+            values: vectors.map(Vectors::Packed).or_else(|| {
+                let column = roles.values.as_ref();
+                column.map(|column| Vectors::new(&array(column)))
+            }),
             sparse: roles.sparse.as_ref().map(|sparse| match sparse {
                 SparseColumns::Struct(column) => SparseColumn::new(&array(column)),
                 SparseColumns::Split { indices, values } => SparseColumn {
@@ -218,11 +226,15 @@ impl Vectors {
         row: usize,
         scratch: &'a mut Vec<f32>,
     ) -> Result<Option<(Dense<'a>, bool)>, Flaw> {
-        if let Self::Lists(lists) = self {
-            let found = lists.get(row, scratch)?;
-            return Ok(found.map(|(values, rounded)| (Dense::Floats(values), rounded)));
-        }
-        match self.bytes(row) {
+        let bytes = match self {
+            Self::Packed(vectors) => return Ok(Some((vectors.get(row), false))),
+            Self::Lists(lists) => {
+                let found = lists.get(row, scratch)?;
+                return Ok(found.map(|(values, rounded)| (Dense::Floats(values), rounded)));
+            }
+            Self::Bytes(_) | Self::Fixed(_) => self.bytes(row),
+        };
+        match bytes {
             Some(bytes) if bytes.len() % 4 != 0 => Err(Flaw::malformed(format!(
                 "{} bytes are no whole number of float32 values",
                 bytes.len()
@@ -233,7 +245,7 @@ impl Vectors {
 
     fn bytes(&self, row: usize) -> Option<&[u8]> {
         match self {
-            Self::Lists(_) => None,
+            Self::Packed(_) | Self::Lists(_) => None,
             Self::Bytes(bytes) => bytes.is_valid(row).then(|| bytes.value(row)),
             Self::Fixed(bytes) => bytes.is_valid(row).then(|| bytes.value(row)),
         }
@@ -241,11 +253,12 @@ impl Vectors {
 
     /// The values of a row as JSON, as far as JSON has them, and `null` for others.
     pub(super) fn json(&self, row: usize) -> Option<String> {
-        if let Self::Lists(lists) = self {
-            return lists.json(row);
-        }
-        let values: Vec<f32> = Dense::Bytes(self.bytes(row)?, &[]).iter().collect();
-        serde_json::to_string(&values).ok()
+        let dense = match self {
+            Self::Packed(vectors) => vectors.get(row),
+            Self::Lists(lists) => return lists.json(row),
+            Self::Bytes(_) | Self::Fixed(_) => Dense::Bytes(self.bytes(row)?, &[]),
+        };
+        serde_json::to_string(&dense.iter().collect::<Vec<_>>()).ok()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Parquet: footers and row groups.
 //!
 //! A footer is read once, when the plan is made; a split is a row group, of which only the columns of
-//! a record are decoded, in batches of about 1 MiB of vectors. A file is read by its Parquet schema;
+//! a record are decoded, in batches of about 1 MiB of vectors; those come straight from the pages where
+//! they can. A file is read by its Parquet schema;
 //! the Arrow schema that writers embed is left aside, so that large, fixed-size and view lists,
 //! dictionaries and the like all arrive in one form.
 //!
@@ -14,28 +15,25 @@
 mod accepted;
 mod batch;
 mod columns;
+mod group;
+mod hybrid;
 mod metadata;
 mod pages;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod vectors;
 
 use std::{
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
-use arrow_array::RecordBatch;
 use bytes::Bytes;
 use parquet::{
-    arrow::{
-        ProjectionMask,
-        arrow_reader::{
-            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-            ParquetRecordBatchReaderBuilder,
-        },
-    },
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     errors::ParquetError,
     file::{
         metadata::{PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData},
@@ -44,7 +42,7 @@ use parquet::{
 };
 
 pub(crate) use self::{batch::Batch, pages::HEADERS};
-use self::{columns::Decoded, schema::Roles};
+use self::{columns::Decoded, group::RowGroup, schema::Roles};
 use crate::{
     Input, Mapping, Part, Place, PlanSettings, Records, SourceError, SourceErrorKind, Timestamps,
     reader::Block,
@@ -92,7 +90,7 @@ pub(crate) struct Reader {
     roles: Roles,
     timestamps: Timestamps,
     /// `None` at the end and after an error.
-    decoder: Option<Decoder>,
+    group: Option<RowGroup>,
     first_row: u64,
     /// How many rows the footer states and how many were read.
     stated: u64,
@@ -100,11 +98,10 @@ pub(crate) struct Reader {
     records: Records,
 }
 
-struct Decoder(ParquetRecordBatchReader);
-
 /// A file of which no more is read than its size allows.
+#[derive(Clone)]
 struct Chunks {
-    file: File,
+    file: Arc<File>,
     bytes: u64,
 }
 
@@ -176,25 +173,27 @@ impl ParquetInput {
         first_row: u64,
     ) -> Result<Reader, SourceError> {
         let chunks = Chunks::open(input)?;
-        let group = self.metadata.metadata().row_group(index as usize);
         let place = Place::RowGroup(index);
-        let decoder = guarded(|| {
-            let schema = self.metadata.parquet_schema();
-            ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, self.metadata.clone())
-                .with_row_groups(vec![index as usize])
-                .with_projection(ProjectionMask::roots(schema, self.roles.roots()))
-                .with_batch_size(batch_rows(group, &self.roles))
-                .build()
-        })
+        let stated = self
+            .metadata
+            .metadata()
+            .row_group(index as usize)
+            .num_rows();
+        let group = RowGroup::open(
+            chunks,
+            self.metadata.clone(),
+            self.roles.clone(),
+            index as usize,
+        )
         .map_err(|error| error_of(&input.name, error).at(place))?;
         Ok(Reader {
             name: input.name.clone(),
             place,
             roles: self.roles.clone(),
             timestamps: self.timestamps,
-            decoder: Some(Decoder(decoder)),
+            group: Some(group),
             first_row,
-            stated: group.num_rows().unsigned_abs(),
+            stated: stated.unsigned_abs(),
             read: 0,
             records: Records::new(Block::Parquet(Box::new(Batch::new(
                 self.mapping.not_read(),
@@ -301,17 +300,13 @@ impl Reader {
         // Before the next is decoded, so that there is one at a time.
         batch.clear();
         batch.changes.clear();
-        let Some(mut decoder) = self.decoder.take() else {
+        let Some(mut group) = self.group.take() else {
             return Ok(None);
         };
-        let next = loop {
-            match guarded(|| decoder.0.next().transpose().map_err(ParquetError::from)) {
-                Ok(Some(next)) if next.num_rows() == 0 => {}
-                Ok(next) => break next,
-                Err(error) => return Err(error_of(&self.name, error).at(self.place)),
-            }
-        };
-        let rows = next.as_ref().map_or(0, RecordBatch::num_rows) as u64;
+        let next = group
+            .next()
+            .map_err(|error| error_of(&self.name, error).at(self.place))?;
+        let rows = next.as_ref().map_or(0, |(columns, _)| columns.num_rows()) as u64;
         let is_over = self.read + rows > self.stated;
         if is_over || (next.is_none() && self.read < self.stated) {
             return Err(SourceError::new(
@@ -329,24 +324,18 @@ impl Reader {
             )
             .at(self.place));
         }
-        let Some(next) = next else {
+        let Some((columns, vectors)) = next else {
             return Ok(None);
         };
         batch.fill(
-            Decoded::new(&self.roles, &next, self.timestamps),
+            Decoded::new(&self.roles, &columns, vectors, self.timestamps),
             self.read,
             self.first_row.saturating_add(self.read),
         );
         self.read += rows;
-        self.decoder = Some(decoder);
+        self.group = Some(group);
         self.records.show_all();
         Ok(Some(&mut self.records))
-    }
-}
-
-impl std::fmt::Debug for Decoder {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Decoder").finish_non_exhaustive()
     }
 }
 
@@ -358,7 +347,7 @@ impl Chunks {
         let file = File::open(&input.path).map_err(io)?;
         input.expect_size(file.metadata().map_err(io)?.len())?;
         Ok(Self {
-            file,
+            file: file.into(),
             bytes: input.bytes,
         })
     }
@@ -394,7 +383,7 @@ impl Chunks {
     /// The first and the last four bytes; of a file too short for both, zeros.
     fn ends(&self) -> io::Result<([u8; 4], [u8; 4])> {
         let (mut first, mut last) = ([0; 4], [0; 4]);
-        let mut file = &self.file;
+        let mut file: &File = &self.file;
         if self.bytes >= 4 {
             file.read_exact(&mut first)?;
         }

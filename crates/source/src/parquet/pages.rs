@@ -12,6 +12,8 @@ use std::{
 
 use parquet::{basic::Type as Physical, file::metadata::ColumnChunkMetaData};
 
+use super::hybrid::take_varint;
+
 /// How many headers a plan reads: at the megabyte that writers give a page, those of 16 GB.
 pub(crate) const HEADERS: u32 = 1 << 14;
 
@@ -134,20 +136,8 @@ impl Thrift<'_> {
         Some(())
     }
 
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
     fn integer(&mut self) -> Option<i64> {
-        let zigzag = self.varint()?;
+        let zigzag = take_varint(&mut self.0)?;
         Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
     }
 
@@ -175,16 +165,16 @@ impl Thrift<'_> {
             // Booleans of a struct are their types.
             1 | 2 => Some(()),
             3 => self.pass(1),
-            4..=6 => self.varint().map(|_| ()),
+            4..=6 => take_varint(&mut self.0).map(|_| ()),
             7 => self.pass(8),
             8 => {
-                let length = self.varint()?;
+                let length = take_varint(&mut self.0)?;
                 self.pass(length)
             }
             9 | 10 => {
                 let head = self.byte()?;
                 let count = match head >> 4 {
-                    15 => self.varint()?,
+                    15 => take_varint(&mut self.0)?,
                     count => count.into(),
                 };
                 for _ in 0..count {

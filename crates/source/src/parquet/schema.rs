@@ -34,7 +34,7 @@ pub(super) struct Roles {
 pub(super) struct Column {
     pub(super) name: String,
     /// Its place among the top-level columns.
-    root: usize,
+    pub(super) root: usize,
 }
 
 #[derive(Debug, Clone)]

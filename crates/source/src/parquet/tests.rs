@@ -1,3 +1,4 @@
+mod both_readers;
 mod damage;
 mod metadata;
 mod properties;

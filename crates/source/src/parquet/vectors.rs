@@ -1,0 +1,354 @@
+//! Vectors straight from the pages of their column.
+//!
+//! The values of a PLAIN page of float32 are, in their order, the packed floats that the wire carries.
+//! So they are lent as they stand in the page, and what a general reader of lists does to them (levels
+//! written out, values copied, lists assembled) is left undone. Pages with a dictionary, which writers
+//! put before PLAIN ones, are gathered.
+//!
+//! That is for the plain form alone: no row null, all lists of the length that the footer implies, no
+//! element null, in data pages of version 1 or 2. Whatever is otherwise, be it another encoding or
+//! damage, ends the reading here, and whoever reads has to go on with the arrow reader. This module
+//! therefore has no errors of its own to tell.
+//!
+//! One page is held at a time: rows are given out up to the end of a page, and what a page has of a row
+//! that goes on in the next one is copied.
+
+use std::mem;
+
+use bytes::{Buf, Bytes};
+use parquet::{
+    basic::{Encoding, Type as Physical},
+    column::page::{Page, PageReader},
+    errors::ParquetError,
+    file::{metadata::RowGroupMetaData, serialized_reader::SerializedPageReader},
+};
+use vecload_record::Dense;
+
+use super::{
+    Chunks,
+    hybrid::{self, Run},
+};
+
+/// A longer vector than this is none that a service takes, and a batch would not be bounded by it.
+const MAX_DIMENSION: u64 = 1 << 18;
+
+/// Reads the vectors of a row group.
+pub(super) struct VectorPages {
+    pages: SerializedPageReader<Chunks>,
+    dimension: usize,
+    /// The definition level of an element that is not null, and the bits that levels have.
+    present: u32,
+    level_bits: u32,
+    /// float32 values; empty before there is a dictionary.
+    dictionary: Bytes,
+    page: Values,
+    /// How many values of the page have not been given out.
+    rest: usize,
+    /// What earlier pages have of the next row.
+    head: Vec<u8>,
+}
+
+/// The values of a page, from the first that has not been given out.
+enum Values {
+    Plain(Bytes),
+    /// Runs of indices, of the first of which so many values have been given out.
+    Indices {
+        runs: Bytes,
+        bits: u32,
+        taken: usize,
+    },
+}
+
+/// The parts of a data page.
+struct DataPage {
+    /// How many values it states, and rows if it does.
+    count: usize,
+    rows: Option<usize>,
+    encoding: Encoding,
+    repetition: Bytes,
+    definition: Bytes,
+    values: Bytes,
+}
+
+/// Vectors of one length, one after another.
+#[derive(Debug)]
+pub(super) struct Packed {
+    /// The first part of the first vector, if it stands apart.
+    head: Vec<u8>,
+    data: Bytes,
+    vector_bytes: usize,
+}
+
+// === impl VectorPages ===
+
+impl VectorPages {
+    /// Opens the vector column, the top-level one at `root`, if it is a list of float32 whose lists may
+    /// all have one length.
+    pub(super) fn open(
+        chunks: &Chunks,
+        group: &RowGroupMetaData,
+        root: usize,
+    ) -> Result<Option<Self>, ParquetError> {
+        let schema = group.schema_descr();
+        let mut columns = group.columns().iter().enumerate();
+        let Some((_, column)) = columns.find(|(leaf, _)| schema.get_column_root_idx(*leaf) == root)
+        else {
+            return Ok(None);
+        };
+        let leaf = column.column_descr();
+        let (values, rows) = (
+            column.num_values().unsigned_abs(),
+            group.num_rows().unsigned_abs(),
+        );
+        let dimension = values.checked_div(rows).unwrap_or(0);
+        let is_plain = column.column_type() == Physical::FLOAT
+            && leaf.max_rep_level() == 1
+            && (1..=MAX_DIMENSION).contains(&dimension)
+            && values == dimension * rows;
+        let (Ok(dimension), Ok(present), true) = (
+            usize::try_from(dimension),
+            u32::try_from(leaf.max_def_level()),
+            is_plain,
+        ) else {
+            return Ok(None);
+        };
+        let pages = SerializedPageReader::new(
+            chunks.clone().into(),
+            column,
+            usize::try_from(rows).unwrap_or(usize::MAX),
+            None,
+        )?;
+        Ok(Some(Self {
+            pages,
+            dimension,
+            present,
+            level_bits: u32::BITS - present.leading_zeros(),
+            dictionary: Bytes::new(),
+            page: Values::Plain(Bytes::new()),
+            rest: 0,
+            head: Vec::new(),
+        }))
+    }
+
+    /// The vectors of the next rows: at least one, at most `most`, and no more than the page has. `None`
+    /// where they are not of the plain form; nothing is to be read after that.
+    pub(super) fn next(&mut self, most: usize) -> Result<Option<Packed>, ParquetError> {
+        loop {
+            let missing = self.dimension - self.head.len() / 4;
+            if let Some(beyond) = self.rest.checked_sub(missing) {
+                let others = (beyond / self.dimension).min(most.saturating_sub(1));
+                let data = self.take(missing + others * self.dimension);
+                return Ok(data.map(|data| Packed {
+                    head: mem::take(&mut self.head),
+                    data,
+                    vector_bytes: self.dimension * 4,
+                }));
+            }
+            let Some(part) = self.take(self.rest) else {
+                return Ok(None);
+            };
+            self.head.extend_from_slice(&part);
+            if !self.turn()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether nothing follows what was given out.
+    pub(super) fn is_at_end(&mut self) -> Result<bool, ParquetError> {
+        Ok(self.head.is_empty() && self.rest == 0 && self.pages.get_next_page()?.is_none())
+    }
+
+    /// Takes the next `count` values of the page, which has them.
+    fn take(&mut self, count: usize) -> Option<Bytes> {
+        self.rest -= count;
+        match &mut self.page {
+            Values::Plain(values) => Some(values.split_to(count * 4)),
+            Values::Indices { runs, bits, taken } => {
+                gather(&self.dictionary, runs, *bits, taken, count).map(Bytes::from)
+            }
+        }
+    }
+
+    /// Turns to the next data page that has values; `false` if there is none of the plain form.
+    fn turn(&mut self) -> Result<bool, ParquetError> {
+        // Before the next is unpacked, so that there is one at a time.
+        self.page = Values::Plain(Bytes::new());
+        while let Some(page) = self.pages.get_next_page()? {
+            let count = page.num_values() as usize;
+            if let Page::DictionaryPage { buf, encoding, .. } = page {
+                match floats(buf, count) {
+                    Some(dictionary) if self.dictionary.is_empty() && is_plain(encoding) => {
+                        self.dictionary = dictionary;
+                    }
+                    _ => return Ok(false),
+                }
+            } else if count > 0 {
+                let values = DataPage::new(page).and_then(|page| self.values(page));
+                let Some(values) = values else {
+                    return Ok(false);
+                };
+                (self.page, self.rest) = (values, count);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The values of a page, if its levels are those of the plain form.
+    fn values(&self, mut page: DataPage) -> Option<Values> {
+        let place = self.head.len() / 4;
+        let is_whole =
+            |rows: usize| place == 0 && rows.checked_mul(self.dimension) == Some(page.count);
+        if !page.rows.is_none_or(is_whole)
+            || !hybrid::are_lists(&page.repetition, self.dimension, place, page.count)
+            || !hybrid::are_all(&page.definition, self.level_bits, self.present, page.count)
+        {
+            return None;
+        }
+        match page.encoding {
+            Encoding::PLAIN => floats(page.values, page.count).map(Values::Plain),
+            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
+                let bits = page.values.try_get_u8().ok()?.into();
+                (bits <= u32::BITS).then_some(Values::Indices {
+                    runs: page.values,
+                    bits,
+                    taken: 0,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+// === impl DataPage ===
+
+impl DataPage {
+    /// The parts of a page of values, if its levels are in the one encoding in use.
+    fn new(page: Page) -> Option<Self> {
+        match page {
+            Page::DataPage {
+                mut buf,
+                num_values,
+                encoding,
+                def_level_encoding: Encoding::RLE,
+                rep_level_encoding: Encoding::RLE,
+                ..
+            } => {
+                let mut levels = || {
+                    let length = buf.try_get_u32_le().ok()?;
+                    split_off_front(&mut buf, length)
+                };
+                Some(Self {
+                    count: num_values as usize,
+                    encoding,
+                    rows: None,
+                    repetition: levels()?,
+                    definition: levels()?,
+                    values: buf,
+                })
+            }
+            Page::DataPageV2 {
+                mut buf,
+                num_values,
+                encoding,
+                num_nulls: 0,
+                num_rows,
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                ..
+            } => Some(Self {
+                count: num_values as usize,
+                encoding,
+                rows: Some(num_rows as usize),
+                repetition: split_off_front(&mut buf, rep_levels_byte_len)?,
+                definition: split_off_front(&mut buf, def_levels_byte_len)?,
+                values: buf,
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn split_off_front(bytes: &mut Bytes, length: u32) -> Option<Bytes> {
+    let length = length as usize;
+    (length <= bytes.len()).then(|| bytes.split_to(length))
+}
+
+/// What the encoding of a dictionary's values is called, now and formerly.
+fn is_plain(encoding: Encoding) -> bool {
+    matches!(encoding, Encoding::PLAIN | Encoding::PLAIN_DICTIONARY)
+}
+
+/// So many float32 values, if there are as many.
+fn floats(mut bytes: Bytes, count: usize) -> Option<Bytes> {
+    let length = count.checked_mul(4)?;
+    (length <= bytes.len()).then(|| bytes.split_to(length))
+}
+
+/// The entries of `dictionary` that the next `count` indices name, if there are as many and it has all
+/// of them. `taken` values of the first of the `runs` have been given out.
+fn gather(
+    dictionary: &[u8],
+    runs: &mut Bytes,
+    bits: u32,
+    taken: &mut usize,
+    count: usize,
+) -> Option<Vec<u8>> {
+    let (dictionary, _) = dictionary.as_chunks::<4>();
+    let mut found = Vec::with_capacity(count * 4);
+    while found.len() < count * 4 {
+        let mut rest: &[u8] = runs;
+        let run = hybrid::take_run(&mut rest, bits)?;
+        let wanted = count - found.len() / 4;
+        let length = match run {
+            Run::Repeated { value, count } => {
+                let some = count.saturating_sub(*taken).min(wanted);
+                if some > 0 {
+                    let entry = dictionary.get(value as usize)?;
+                    for _ in 0..some {
+                        found.extend_from_slice(entry);
+                    }
+                }
+                count
+            }
+            Run::Packed { bytes, count } => {
+                let end = count.min(*taken + wanted);
+                for index in *taken..end {
+                    let value = hybrid::unpacked(bytes, bits, index);
+                    found.extend_from_slice(dictionary.get(value as usize)?);
+                }
+                count
+            }
+        };
+        *taken += wanted;
+        if *taken >= length {
+            let read = runs.len() - rest.len();
+            runs.advance(read);
+            *taken = 0;
+        }
+    }
+    Some(found)
+}
+
+// === impl Packed ===
+
+impl Packed {
+    /// The vector of a row.
+    pub(super) fn get(&self, row: usize) -> Dense<'_> {
+        let bytes = self.vector_bytes;
+        if self.head.is_empty() {
+            return Dense::Bytes(&self.data[row * bytes..(row + 1) * bytes], &[]);
+        }
+        let end = (row + 1) * bytes - self.head.len();
+        match row {
+            0 => Dense::Bytes(&self.head, &self.data[..end]),
+            _ => Dense::Bytes(&self.data[end - bytes..end], &[]),
+        }
+    }
+
+    /// How many vectors there are.
+    pub(super) fn len(&self) -> usize {
+        (self.head.len() + self.data.len()) / self.vector_bytes
+    }
+}
