@@ -34,32 +34,31 @@ pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Takes a run of values of `width` bits, 32 at most, off the front of `bytes`. `None` if there is none.
+/// Takes a run of values of `width` bits, 32 at most, off the front of `bytes`. `None` if there is none,
+/// or none that a writer makes: an empty one, a longer one than pages are, a value beyond its width.
 pub(super) fn take_run<'a>(bytes: &mut &'a [u8], width: u32) -> Option<Run<'a>> {
     let head = take_varint(bytes)?;
-    let (count, is_packed) = (usize::try_from(head / 2).ok()?, head % 2 == 1);
-    if !is_packed {
-        let (value, rest) = bytes.split_at_checked(width.div_ceil(8) as usize)?;
+    let is_packed = head % 2 == 1;
+    let count = (head / 2).checked_mul(if is_packed { 8 } else { 1 })?;
+    let count = i32::try_from(count).ok().filter(|count| *count > 0)?;
+    let count = usize::try_from(count).ok()?;
+    if is_packed && width > 0 {
+        // Some writers leave out the end of the last group, which nobody needs.
+        let stated = (count / 8).checked_mul(width as usize)?;
+        let (packed, rest) = bytes.split_at(stated.min(bytes.len()));
         *bytes = rest;
-        let value = value.iter().rev();
-        let value = value.fold(0, |value, byte| value << 8 | u32::from(*byte));
-        return Some(Run::Repeated { value, count });
-    }
-    let values = count.checked_mul(8)?;
-    if width == 0 {
-        return Some(Run::Repeated {
-            value: 0,
-            count: values,
+        return Some(Run::Packed {
+            bytes: packed,
+            count: count.min(packed.len() * 8 / width as usize),
         });
     }
-    // Some writers leave out the end of the last group, which nobody needs.
-    let stated = count.checked_mul(width as usize)?;
-    let (packed, rest) = bytes.split_at(stated.min(bytes.len()));
+    let length = if is_packed { 0 } else { width.div_ceil(8) };
+    let (value, rest) = bytes.split_at_checked(length as usize)?;
     *bytes = rest;
-    Some(Run::Packed {
-        bytes: packed,
-        count: values.min(packed.len() * 8 / width as usize),
-    })
+    let value = value.iter().rev();
+    let value = value.fold(0, |value, byte| value << 8 | u32::from(*byte));
+    let fits = u64::from(value) >> width == 0;
+    fits.then_some(Run::Repeated { value, count })
 }
 
 /// The value at `index` of a packed run; 0 beyond its end.
@@ -145,6 +144,9 @@ pub(super) mod tests {
         let mut bytes = Vec::new();
         let mut rest = values;
         for (is_packed, most) in cuts.iter().chain([&(true, usize::MAX)]) {
+            if rest.is_empty() {
+                break;
+            }
             let packed = most.saturating_mul(8).min(rest.len().next_multiple_of(8));
             let alike = rest.iter().take_while(|value| Some(*value) == rest.first());
             let alike = alike.count().min(*most);
@@ -154,8 +156,7 @@ pub(super) mod tests {
                 rest = &rest[packed.min(rest.len())..];
             } else {
                 put_varint(alike as u64 * 2, &mut bytes);
-                let value = rest.first().copied().unwrap_or(0);
-                bytes.extend(&value.to_le_bytes()[..width.div_ceil(8) as usize]);
+                bytes.extend(&rest[0].to_le_bytes()[..width.div_ceil(8) as usize]);
                 rest = &rest[alike..];
             }
         }
@@ -197,7 +198,7 @@ pub(super) mod tests {
     }
 
     fn cuts() -> impl Strategy<Value = Vec<(bool, usize)>> {
-        proptest::collection::vec((any::<bool>(), 0_usize..12), 0..20)
+        proptest::collection::vec((any::<bool>(), 1_usize..12), 0..20)
     }
 
     proptest! {
@@ -216,7 +217,7 @@ pub(super) mod tests {
             let values: Vec<u32> = values.into_iter().map(of).collect();
             let bytes = hybrid(&values, width, &cuts);
             prop_assert_eq!(read(&bytes, width, values.len()), Some(values.clone()));
-            if let Some(found) = read(&bytes[..cut.index(bytes.len())], width, values.len()) {
+            if let Some(found) = read(&bytes[..cut.index(bytes.len() + 1)], width, values.len()) {
                 prop_assert_eq!(found, values);
             }
         }

@@ -10,8 +10,8 @@
 //! damage, ends the reading here, and whoever reads has to go on with the arrow reader. This module
 //! therefore has no errors of its own to tell.
 //!
-//! One page is held at a time: rows are given out up to the end of a page, and what a page has of a row
-//! that goes on in the next one is copied.
+//! One page is held at a time: rows are given out up to the end of a page, and what a page has of its
+//! last row, which may go on in the next one, is copied.
 
 use std::mem;
 
@@ -57,6 +57,15 @@ enum Values {
         bits: u32,
         taken: usize,
     },
+}
+
+/// What comes next in a column chunk.
+enum Turn {
+    /// A page in the plain form.
+    Plain,
+    /// Something else.
+    Other,
+    End,
 }
 
 /// The parts of a data page.
@@ -130,33 +139,42 @@ impl VectorPages {
         }))
     }
 
-    /// The vectors of the next rows: at least one, at most `most`, and no more than the page has. `None`
-    /// where they are not of the plain form; nothing is to be read after that.
+    /// The vectors of the next rows: at least one, at most `most`, and no more than the page tells.
+    /// `None` where they are not of the plain form; nothing is to be read after that.
     pub(super) fn next(&mut self, most: usize) -> Result<Option<Packed>, ParquetError> {
         loop {
             let missing = self.dimension - self.head.len() / 4;
-            if let Some(beyond) = self.rest.checked_sub(missing) {
-                let others = (beyond / self.dimension).min(most.saturating_sub(1));
-                let data = self.take(missing + others * self.dimension);
-                return Ok(data.map(|data| Packed {
-                    head: mem::take(&mut self.head),
-                    data,
-                    vector_bytes: self.dimension * 4,
-                }));
+            // That a row ends, the next value tells, which may be on the next page.
+            if self.rest > missing {
+                let others = (self.rest - missing - 1) / self.dimension;
+                return Ok(self.packed(missing + others.min(most - 1) * self.dimension));
             }
             let Some(part) = self.take(self.rest) else {
                 return Ok(None);
             };
             self.head.extend_from_slice(&part);
-            if !self.turn()? {
-                return Ok(None);
+            match self.turn()? {
+                Turn::Plain => {}
+                Turn::End if missing == part.len() / 4 => return Ok(self.packed(0)),
+                Turn::End | Turn::Other => return Ok(None),
             }
         }
     }
 
     /// Whether nothing follows what was given out.
     pub(super) fn is_at_end(&mut self) -> Result<bool, ParquetError> {
-        Ok(self.head.is_empty() && self.rest == 0 && self.pages.get_next_page()?.is_none())
+        let is_given_out = self.head.is_empty() && self.rest == 0;
+        Ok(is_given_out && matches!(self.turn()?, Turn::End))
+    }
+
+    /// The head with the next `count` values of the page.
+    fn packed(&mut self, count: usize) -> Option<Packed> {
+        let data = self.take(count)?;
+        Some(Packed {
+            head: mem::take(&mut self.head),
+            data,
+            vector_bytes: self.dimension * 4,
+        })
     }
 
     /// Takes the next `count` values of the page, which has them.
@@ -170,8 +188,8 @@ impl VectorPages {
         }
     }
 
-    /// Turns to the next data page that has values; `false` if there is none of the plain form.
-    fn turn(&mut self) -> Result<bool, ParquetError> {
+    /// Turns to the next data page that has values.
+    fn turn(&mut self) -> Result<Turn, ParquetError> {
         // Before the next is unpacked, so that there is one at a time.
         self.page = Values::Plain(Bytes::new());
         while let Some(page) = self.pages.get_next_page()? {
@@ -181,23 +199,23 @@ impl VectorPages {
                     Some(dictionary) if self.dictionary.is_empty() && is_plain(encoding) => {
                         self.dictionary = dictionary;
                     }
-                    _ => return Ok(false),
+                    _ => return Ok(Turn::Other),
                 }
             } else if count > 0 {
                 let values = DataPage::new(page).and_then(|page| self.values(page));
                 let Some(values) = values else {
-                    return Ok(false);
+                    return Ok(Turn::Other);
                 };
                 (self.page, self.rest) = (values, count);
-                return Ok(true);
+                return Ok(Turn::Plain);
             }
         }
-        Ok(false)
+        Ok(Turn::End)
     }
 
     /// The values of a page, if its levels are those of the plain form.
     fn values(&self, mut page: DataPage) -> Option<Values> {
-        let place = self.head.len() / 4;
+        let place = self.head.len() / 4 % self.dimension;
         let is_whole =
             |rows: usize| place == 0 && rows.checked_mul(self.dimension) == Some(page.count);
         if !page.rows.is_none_or(is_whole)

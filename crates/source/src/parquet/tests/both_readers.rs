@@ -78,12 +78,9 @@ pub(super) fn read_both_ways(bytes: &[u8], label: &dyn std::fmt::Debug) -> Readi
         None => pages.rows.len().max(arrow.rows.len()),
         Some(_) => pages.rows.len().min(arrow.rows.len()),
     };
-    assert!(
-        pages.rows[..common] == arrow.rows[..common],
-        "{label:?}: {:?} is not {:?}",
-        pages.rows,
-        arrow.rows
-    );
+    for row in 0..common {
+        assert_eq!(pages.rows.get(row), arrow.rows.get(row), "{label:?}");
+    }
     pages
 }
 
