@@ -28,6 +28,8 @@ use super::{
 
 /// Reads a row group.
 pub(super) struct RowGroup {
+    /// What the file is called.
+    name: String,
     chunks: Chunks,
     metadata: ArrowReaderMetadata,
     roles: Roles,
@@ -60,12 +62,14 @@ pub(super) type Rows = (RecordBatch, Option<Packed>);
 
 impl RowGroup {
     pub(super) fn open(
+        name: String,
         chunks: Chunks,
         metadata: ArrowReaderMetadata,
         roles: Roles,
         index: usize,
     ) -> Result<Self, ParquetError> {
         let mut group = Self {
+            name,
             chunks,
             metadata,
             roles,
@@ -87,9 +91,12 @@ impl RowGroup {
         Ok(group)
     }
 
-    /// The vector column and its pages, if these may be in the plain form.
+    /// The vector column and its pages, if these may be in the plain form and nothing else is made of it.
     fn vectors(&self) -> Option<(usize, VectorPages)> {
         let root = self.roles.values.as_ref()?.root;
+        if self.roles.roots().filter(|other| *other == root).count() > 1 {
+            return None;
+        }
         let group = self.metadata.metadata().row_group(self.index);
         let vectors = guarded(|| VectorPages::open(&self.chunks, group, root));
         Some((root, vectors.ok()??))
@@ -178,6 +185,7 @@ impl RowGroup {
     /// The next rows where the pages do not give the vectors.
     fn next_of_rest(&mut self) -> Result<Option<Rows>, ParquetError> {
         debug!(
+            input = %self.name,
             row_group = self.index,
             row = self.read,
             "the arrow reader reads the vectors from here on"

@@ -180,6 +180,7 @@ impl ParquetInput {
             .row_group(index as usize)
             .num_rows();
         let group = RowGroup::open(
+            input.name.clone(),
             chunks,
             self.metadata.clone(),
             self.roles.clone(),

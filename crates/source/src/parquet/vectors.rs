@@ -29,7 +29,7 @@ use super::{
     hybrid::{self, Run},
 };
 
-/// A longer vector than this is none that a service takes, and a batch would not be bounded by it.
+/// 1 MiB of values. No service takes longer vectors, and what is held of a row is to be bounded.
 const MAX_DIMENSION: u64 = 1 << 18;
 
 /// Reads the vectors of a row group.
@@ -105,19 +105,19 @@ impl VectorPages {
             return Ok(None);
         };
         let leaf = column.column_descr();
-        let (values, rows) = (
-            column.num_values().unsigned_abs(),
-            group.num_rows().unsigned_abs(),
-        );
+        let values = column.num_values().unsigned_abs();
+        let rows = group.num_rows().unsigned_abs();
         let dimension = values.checked_div(rows).unwrap_or(0);
-        let is_plain = column.column_type() == Physical::FLOAT
+        let may_be_plain = column.column_type() == Physical::FLOAT
             && leaf.max_rep_level() == 1
+            && values == dimension * rows
             && (1..=MAX_DIMENSION).contains(&dimension)
-            && values == dimension * rows;
+            // A page need not be unpacked to find that out.
+            && column.encodings().all(|it| it != Encoding::BYTE_STREAM_SPLIT);
         let (Ok(dimension), Ok(present), true) = (
             usize::try_from(dimension),
             u32::try_from(leaf.max_def_level()),
-            is_plain,
+            may_be_plain,
         ) else {
             return Ok(None);
         };

@@ -58,8 +58,10 @@ enum Lie {
     Entries(i32),
     /// Another level somewhere.
     Level(Index),
-    /// Values in the footer, and rows.
+    /// Values in the footer.
     FooterValues(i64),
+    /// A checksum of the page.
+    Checksum(i32),
 }
 
 /// A value, its levels, and whether a row begins with it.
@@ -125,12 +127,18 @@ struct Chunk<'a> {
 
 impl Chunk<'_> {
     fn page(&mut self, kind: i32, unpacked: usize, stored: &[u8], id: u8, header: Vec<u8>) {
-        self.bytes.extend(thrift(&[
+        let checksum = match self.crafting.lie {
+            Some((_, Lie::Checksum(checksum))) => Some((4, Ok(checksum))),
+            _ => None,
+        };
+        let fields = [
             (1, Ok(kind)),
             (2, Ok(unpacked as i32)),
             (3, Ok(stored.len() as i32)),
-            (id, Err(header)),
-        ]));
+        ];
+        let fields = fields.into_iter().chain(checksum);
+        let fields: Vec<_> = fields.chain([(id, Err(header))]).collect();
+        self.bytes.extend(thrift(&fields));
         self.bytes.extend(stored);
     }
 
@@ -419,6 +427,7 @@ fn lie() -> impl Strategy<Value = Lie> {
         by().prop_map(Lie::Entries),
         any::<Index>().prop_map(Lie::Level),
         (-64_i64..64).prop_map(Lie::FooterValues),
+        any::<i32>().prop_map(Lie::Checksum),
     ]
 }
 
@@ -492,8 +501,10 @@ proptest! {
         prop_assert!(rows.len() == 1 || found.straight == 0);
     }
 
-    /// Scenario: a page that states what is not so: counts, lengths of levels, widths, encodings, sizes.
-    /// Guarantees: it is read as the arrow reader reads it, or is the same error of the row group.
+    /// Scenario: a page that states what is not so: counts, lengths of levels, widths, encodings, sizes,
+    /// a checksum.
+    /// Guarantees: it is read as the arrow reader reads it, or is the same error of the row group; a
+    /// checksum always is one.
     #[test]
     fn pages_that_lie(
         rows in plain_rows(),
@@ -503,7 +514,8 @@ proptest! {
     ) {
         crafting.lie = Some((page, lie));
         let (bytes, _) = file(&rows, &crafting);
-        read_both_ways(&bytes, &crafting);
+        let found = read_both_ways(&bytes, &crafting);
+        prop_assert!(!(found.is_whole() && matches!(lie, Lie::Checksum(_))));
     }
 
     /// Scenario: some bytes of the pages of vectors changed.

@@ -446,7 +446,7 @@ fn metadata_in_one_column() {
 }
 
 /// Scenario: flat columns besides the id and the vector, some of which no filter can be put to; then
-/// all of them asked for, and two by name.
+/// all of them asked for, and two by name, and the vector.
 /// Guarantees: what filters take is the metadata and the rest is said and counted; what is asked for
 /// is read, nested values as JSON.
 #[test]
@@ -495,6 +495,9 @@ fn metadata_in_columns() {
     assert_eq!(found, [Ok(Some(all))]);
     let (found, ..) = read_metadata(&bytes, &asked(&["year", "title"]));
     assert_eq!(found, [Ok(Some(vec![flat[1].clone(), flat[0].clone()]))]);
+    let (found, ..) = read_metadata(&bytes, &asked(&["embedding"]));
+    let twice = ("embedding".to_owned(), Value::Json("[1.5,-2.0]".into()));
+    assert_eq!(found, [Ok(Some(vec![twice]))]);
     let (_file, input) = input(&bytes);
     let error = Plan::new(vec![input], &asked(&["titel"])).unwrap_err();
     assert!(
