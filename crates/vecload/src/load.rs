@@ -2,6 +2,7 @@
 
 mod checking;
 mod error;
+mod shape;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +16,10 @@ use vecload_pinecone::{
     Class, Client, ClientSettings, Failure, IndexShape, IndexStats, Limits, MetadataPolicy,
     OnNested, OnNull, classify,
 };
-use vecload_source::{Plan, SourceError};
+use vecload_source::Plan;
 
 pub use self::error::LoadError;
+use self::shape::{FirstRows, first_rows, fit};
 use crate::backoff::Backoff;
 use crate::check::CheckReport;
 use crate::checkpoint::State;
@@ -516,46 +518,6 @@ fn memory_bound(settings: &Settings, page_bytes: u64) -> u64 {
         .0
         .saturating_add(reading)
         .saturating_add(CONSTANT)
-}
-
-/// What the first rows of the inputs show.
-enum FirstRows {
-    /// There is no row at all.
-    None,
-    /// There are rows; the dimension of the first one that has a dense vector, if any of them has.
-    Some(Option<u32>),
-}
-
-/// Looks at the first block of rows that there is.
-fn first_rows(plan: &Plan) -> Result<FirstRows, SourceError> {
-    for split in &plan.splits {
-        let mut reader = plan.peek(split)?;
-        let Some(records) = reader.next()? else {
-            continue;
-        };
-        let dimension = (0..records.len()).find_map(|index| {
-            let dense = records.row(index).content.ok()?.dense?;
-            Some(dense.len() as u32)
-        });
-        return Ok(FirstRows::Some(dimension));
-    }
-    Ok(FirstRows::None)
-}
-
-/// Checks the first vector against the index, and gives an index that has no dimension yet the one
-/// of the first vector, as its first write will.
-fn fit(mut shape: IndexShape, found: Option<u32>, target: &str) -> Result<IndexShape, LoadError> {
-    match (shape.dimension, found) {
-        (Some(index), Some(found)) if index != found => Err(LoadError::refused(format!(
-            "the vectors have {found} dimensions and the index {target} has {index}; \
-             choose another index or another vector column"
-        ))),
-        (None, Some(found)) => {
-            shape.dimension = Some(found);
-            Ok(shape)
-        }
-        _ => Ok(shape),
-    }
 }
 
 fn interrupted() -> StopReason {

@@ -4,10 +4,8 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use vecload_pinecone::{Client, IndexShape};
 
-use super::{
-    FirstRows, Load, LoadError, client_settings, first_rows, fit, limits, memory_bound, no_records,
-    policy,
-};
+use super::shape::{FirstRows, first_rows, fit};
+use super::{Load, LoadError, client_settings, limits, memory_bound, no_records, policy};
 use crate::check::{Ceilings, CheckReport, Rules, check};
 use crate::stop::ExitCode;
 
