@@ -47,6 +47,13 @@ pub(crate) struct ServeArguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verbosity(pub(crate) i16);
 
+impl Verbosity {
+    /// Whether only errors and the summary are said.
+    pub(crate) fn is_quiet(self) -> bool {
+        self.0 < 0
+    }
+}
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    every record is acknowledged or superseded

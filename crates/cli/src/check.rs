@@ -104,11 +104,8 @@ fn write_text(report: &CheckReport, out: &mut String) -> std::fmt::Result {
             writeln!(out, "mapping     {} ({})", input.mapping, input.path)?;
         }
     }
-    for directory in &report.ignored_directories {
-        writeln!(
-            out,
-            "directory   {directory} may be meant as a namespace; --namespace-from-dir takes it for one"
-        )?;
+    if !report.ignored_directories.is_empty() {
+        writeln!(out, "directories {}", ignored(&report.ignored_directories))?;
     }
     writeln!(out, "namespaces  {}", report.namespaces)?;
     for (name, seen) in report.largest_namespaces.iter().take(5) {
@@ -174,6 +171,17 @@ fn size(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+/// Says what became of directories that look like namespaces.
+pub(crate) fn ignored(directories: &[String]) -> String {
+    const NAMED: usize = 5;
+    let named = directories[..directories.len().min(NAMED)].join(", ");
+    let more = match directories.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{named}{more}: not taken for namespaces; --namespace-from-dir does that")
+}
+
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use vecload::{ExitCode, Layers, Load, LogFormat, Report, Settings, SettingsError};
+use vecload::{ExitCode, Layers, Load, LogFormat, Notice, Report, Settings, SettingsError};
 use vecload_local_index::{LocalIndex, Options};
 
 use crate::arguments::LoadArguments;
+use crate::check::ignored;
 use crate::next_command::next_command;
 use crate::signals::Signals;
 use crate::{fail, logging, print, progress, say};
@@ -99,9 +100,13 @@ async fn run(
     };
     let progress_settings = settings.clone();
     let typed: Vec<String> = std::env::args().collect();
-    let builder = builder
+    let format = settings.log_format;
+    let mut builder = builder
         .with(|all| *all = settings)
         .commands(move |next| next_command(&typed, next));
+    if !arguments.verbosity.is_quiet() {
+        builder = builder.notices(move |notice| say(&words(notice, format)));
+    }
     let stop = builder.stop_handle();
     let showing = tokio::spawn({
         let (watch, verbosity) = (builder.progress(), arguments.verbosity);
@@ -109,7 +114,7 @@ async fn run(
     });
     let listening = tokio::spawn(async move {
         signals.next().await;
-        say("stopping: requests under way are finished; a second signal ends at once");
+        say(&stopping(format));
         stop.interrupt();
         std::process::exit(signals.next().await);
     });
@@ -122,6 +127,45 @@ async fn run(
         embedded.close().await?;
     }
     outcome.map_err(|error| (error.exit_code, error.to_string()))
+}
+
+/// What the load says of its inputs, on one line.
+fn words(notice: &Notice, format: LogFormat) -> String {
+    let json = format == LogFormat::Json;
+    match notice {
+        Notice::Mapping {
+            mapping,
+            input,
+            inputs,
+        } if json => serde_json::json!({
+            "event": "mapping", "mapping": mapping, "input": input, "inputs": inputs,
+        })
+        .to_string(),
+        Notice::Mapping {
+            mapping,
+            input,
+            inputs,
+        } => match inputs - 1 {
+            0 => format!("mapping: {mapping} ({input})"),
+            more => format!("mapping: {mapping} ({input} and {more} more)"),
+        },
+        Notice::IgnoredDirectories(names) if json => serde_json::json!({
+            "event": "ignored_directories", "directories": names, "message": ignored(names),
+        })
+        .to_string(),
+        Notice::IgnoredDirectories(names) => format!("directories: {}", ignored(names)),
+        // The library may learn to say more than this command knows words for.
+        _ => format!("{notice:?}"),
+    }
+}
+
+/// What is said when the first signal comes.
+fn stopping(format: LogFormat) -> String {
+    let message = "requests under way are finished; a second signal ends at once";
+    match format {
+        LogFormat::Text => format!("stopping: {message}"),
+        LogFormat::Json => serde_json::json!({"event": "stopping", "message": message}).to_string(),
+    }
 }
 
 /// Says how a load went. The last line is the summary; scripts depend on it.

@@ -19,16 +19,16 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// Shows progress until the task that runs this is dropped.
 pub(crate) async fn show(
     settings: &Settings,
-    Verbosity(verbosity): Verbosity,
+    verbosity: Verbosity,
     progress: watch::Receiver<Progress>,
 ) {
     let is_terminal = std::io::stderr().is_terminal();
     match settings.progress {
-        _ if verbosity < 0 => std::future::pending().await,
+        _ if verbosity.is_quiet() => std::future::pending().await,
         ProgressStyle::None => std::future::pending().await,
         // A bar and log lines would write over each other.
         ProgressStyle::Auto
-            if is_terminal && verbosity == 0 && settings.log_format == LogFormat::Text =>
+            if is_terminal && verbosity.0 == 0 && settings.log_format == LogFormat::Text =>
         {
             bar(progress).await;
         }
@@ -36,7 +36,11 @@ pub(crate) async fn show(
     }
 }
 
-async fn bar(progress: watch::Receiver<Progress>) {
+async fn bar(mut progress: watch::Receiver<Progress>) {
+    // What is said before records are read would be written into the bar.
+    if progress.changed().await.is_err() {
+        return;
+    }
     let bar = Cleared(ProgressBar::with_draw_target(
         None,
         ProgressDrawTarget::stderr(),

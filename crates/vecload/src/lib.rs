@@ -66,7 +66,7 @@ mod worker;
 
 pub use check::{CheckReport, CheckedInput, Estimate, Import, Rejected};
 pub use ledger::Books;
-pub use load::{Load, LoadBuilder, LoadError, Progress, StopHandle};
+pub use load::{Load, LoadBuilder, LoadError, Notice, Progress, StopHandle};
 pub use opening::NextCommand;
 pub use report::{
     InputReport, Latency, NamespaceReport, Report, SCHEMA_VERSION, Status, TargetReport, Unread,

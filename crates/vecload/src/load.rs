@@ -2,6 +2,7 @@
 
 mod checking;
 mod error;
+mod notice;
 mod shape;
 
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ use vecload_pinecone::{
 use vecload_source::Plan;
 
 pub use self::error::LoadError;
-use self::shape::{FirstRows, first_rows, fit};
+use self::notice::Listener;
+pub use self::notice::Notice;
 use crate::backoff::Backoff;
 use crate::check::CheckReport;
 use crate::checkpoint::State;
@@ -49,6 +51,7 @@ pub struct Load {
     inputs: Vec<String>,
     target_name: Option<String>,
     commands: Commands,
+    notices: Listener,
     stop: StopHandle,
     progress: watch::Sender<Progress>,
 }
@@ -89,6 +92,7 @@ impl Load {
             inputs: Vec::new(),
             target_name: None,
             commands: Commands::default(),
+            notices: Listener::default(),
             stop: StopHandle::default(),
             progress: watch::Sender::new(Progress::default()),
         })
@@ -103,13 +107,8 @@ impl Load {
         let client = Client::new(&client_settings(settings)?)
             .map_err(|error| LoadError::usage(error.to_string()))?;
         let plan = Arc::new(self.plan()?);
-        let dimension = match first_rows(&plan)? {
-            FirstRows::Some(dimension) => dimension,
-            FirstRows::None if settings.allow_empty => None,
-            FirstRows::None => {
-                return Err(no_records());
-            }
-        };
+        self.notices.hear_of(&plan);
+        self.expect_rows(&plan)?;
 
         let stop = &self.stop.0;
         let mut random = StdRng::seed_from_u64(match settings.seed {
@@ -388,6 +387,12 @@ impl LoadBuilder {
     pub fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.0.settings);
         self
+    /// Sets who is told what the load has to say before it reads its inputs.
+    pub fn notices(mut self, hear: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        self.0.notices = Listener::new(hear);
+        self
+    }
+
     }
 
     /// The way to stop the load from outside.
