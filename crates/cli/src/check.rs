@@ -89,9 +89,13 @@ fn write_text(report: &CheckReport, out: &mut String) -> std::fmt::Result {
     let rows =
         |rows: Option<u64>| rows.map_or_else(|| "unknown".to_owned(), |rows| rows.to_string());
     let bytes: u64 = report.inputs.iter().map(|input| input.bytes).sum();
+    let left_out = match report.rows_filtered {
+        0 => String::new(),
+        rows => format!(", {rows} more left out by --limit"),
+    };
     writeln!(
         out,
-        "inputs      {} files, {}, {} rows, {} of them checked",
+        "inputs      {} files, {}, {} rows, {} of them checked{left_out}",
         report.inputs.len(),
         size(bytes),
         rows(report.rows),
@@ -167,10 +171,6 @@ fn write_text(report: &CheckReport, out: &mut String) -> std::fmt::Result {
     )
 }
 
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
 /// Says what became of directories that look like namespaces.
 pub(crate) fn ignored(directories: &[String]) -> String {
     const NAMED: usize = 5;
@@ -182,6 +182,10 @@ pub(crate) fn ignored(directories: &[String]) -> String {
     format!("{named}{more}: not taken for namespaces; --namespace-from-dir does that")
 }
 
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }

@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     Columns, Mapping, SourceError, SourceErrorKind,
-    discover::{Format, Input, InputKind},
+    discover::{Compression, Format, Input, InputKind},
     jsonl::JsonlInput,
     parquet::{HEADERS, ParquetInput},
     reader::SplitReader,
@@ -70,7 +70,8 @@ pub struct Plan {
 pub struct Filtered {
     /// How many rows, where that is known without reading them.
     pub rows: Option<u64>,
-    /// How many bytes, as far as whole splits are left out.
+    /// How many bytes of the file, as far as that is known: not of one that is packed and was begun,
+    /// nor of a stream.
     pub bytes: u64,
 }
 
@@ -277,9 +278,18 @@ impl Plan {
         }
         // One more tells whether any are left out.
         let more = limit.saturating_add(1);
-        let found = opened.read(input, range)?.count(more)?;
+        let end = range.end;
+        let (found, last) = opened.read(input, range)?.count(more)?;
         if found > limit {
-            self.filter(None, 0);
+            let is_packed = input.compression != Compression::None;
+            self.filter(
+                None,
+                if is_packed {
+                    0
+                } else {
+                    end.saturating_sub(last)
+                },
+            );
             self.cut = Some((number(self.splits.len()), limit));
         }
         let taken = found.min(limit);

@@ -36,6 +36,8 @@ pub struct CheckReport {
     pub ignored_directories: Vec<String>,
     /// Rows of all inputs, where all of them state it or all were looked at.
     pub rows: Option<u64>,
+    /// Rows that `--limit` leaves out, of inputs that state their number; they are not among `rows`.
+    pub rows_filtered: u64,
     /// Rows that were looked at.
     pub rows_checked: u64,
     /// Of these, the rows that would be loaded.
@@ -414,6 +416,11 @@ impl Tally {
             estimate,
             inputs,
         }
+            rows_filtered: plan
+                .filtered()
+                .iter()
+                .filter_map(|filtered| filtered.rows)
+                .sum(),
     }
 }
 

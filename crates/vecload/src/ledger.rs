@@ -1,4 +1,5 @@
-//! The books of a run (INV-1): what was read, and what became of it.
+//! The books of a run (INV-1): what was read, and what became of it. What a limit leaves out is in the
+//! plan, and the report adds it.
 //!
 //! Every number is kept per input and per namespace, and both sides add up to the same totals. A row
 //! is settled once: the set of settled rows of each split says so, and a row that is settled twice is
@@ -9,6 +10,7 @@
 //! when an attempt ended are read again, and count as unread until then.
 
 use std::collections::BTreeMap;
+use std::iter::Sum;
 
 use serde::{Deserialize, Serialize};
 use vecload_record::RowRun;
@@ -105,13 +107,17 @@ impl Books {
     fn settled(&self) -> u64 {
         self.loaded + self.superseded + self.rejected + self.filtered
     }
+}
 
-    fn add(&mut self, other: &Self) {
-        self.read += other.read;
-        self.loaded += other.loaded;
-        self.superseded += other.superseded;
-        self.rejected += other.rejected;
-        self.filtered += other.filtered;
+impl<'a> Sum<&'a Self> for Books {
+    fn sum<I: Iterator<Item = &'a Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, books| Self {
+            read: sum.read + books.read,
+            loaded: sum.loaded + books.loaded,
+            superseded: sum.superseded + books.superseded,
+            rejected: sum.rejected + books.rejected,
+            filtered: sum.filtered + books.filtered,
+        })
     }
 }
 
@@ -161,11 +167,7 @@ impl Ledger {
 
     /// The books of the whole run.
     pub(crate) fn total(&self) -> Books {
-        let mut total = Books::default();
-        for books in &self.inputs {
-            total.add(books);
-        }
-        total
+        self.inputs.iter().sum()
     }
 
     /// What is done of each split.

@@ -76,6 +76,8 @@ pub struct Report {
     /// Records left out by wish.
     pub records_filtered: u64,
     /// Records read and unsettled.
+    /// Bytes left out by wish, of the other inputs. They are in no books.
+    pub filtered_bytes: u64,
     pub records_remaining: u64,
     /// What was not read.
     pub unread: Unread,
@@ -258,7 +260,8 @@ impl Report {
         took: Duration,
     ) -> Self {
         let ledger = &state.ledger;
-        let total = ledger.total();
+        let inputs = with_filtered(ledger, plan);
+        let total: Books = inputs.iter().sum();
         let (rows, bytes) = ledger.unread(&plan.splits);
         let seconds = took.as_secs_f64().max(1e-3);
         let units: u64 = ledger
@@ -335,6 +338,12 @@ impl Report {
             wait_seconds: traffic.wait_seconds,
             request_latency_ms: traffic
                 .latency_ms
+            filtered_bytes: plan
+                .filtered()
+                .iter()
+                .filter(|filtered| filtered.rows.is_none())
+                .map(|filtered| filtered.bytes)
+                .sum(),
                 .map(|[p50, p90, p99]| Latency { p50, p90, p99 }),
             final_rate_bytes_per_second: None,
             write_units: WriteUnits {
@@ -360,14 +369,10 @@ impl Report {
     /// The last line that people see: `loaded 5 records, rejected 0, remaining 0 (...) in 1.2s (...)`.
     #[must_use]
     pub fn summary(&self) -> String {
-        let unread = match self.unread {
-            Unread { rows: 0, bytes: 0 } => String::new(),
-            Unread { rows, bytes: 0 } => format!(", unread {rows}"),
-            Unread { rows: 0, bytes } => format!(", unread {bytes} bytes"),
-            Unread { rows, bytes } => format!(", unread {rows} and {bytes} bytes"),
-        };
+        let unread = words("unread", self.unread.rows, self.unread.bytes);
+        let filtered = words("filtered", self.records_filtered, self.filtered_bytes);
         format!(
-            "loaded {} records, rejected {}, remaining {}{unread} (superseded {}) in {:.1}s ({:.1} MB/s, {:.0} records/s)",
+            "loaded {} records, rejected {}, remaining {}{unread} (superseded {}{filtered}) in {:.1}s ({:.1} MB/s, {:.0} records/s)",
             self.records_loaded,
             self.records_rejected,
             self.records_remaining,
@@ -400,6 +405,34 @@ fn ended_short(finished: &Finished) -> Option<StopReason> {
     );
     Some(StopReason::new("namespace", ExitCode::Service, message))
 }
+/// The books of each input, with the rows that the plan leaves out: those are as good as read.
+fn with_filtered(ledger: &Ledger, plan: &Plan) -> Vec<Books> {
+    let filtered = plan.filtered().iter().map(|filtered| filtered.rows);
+    ledger
+        .inputs
+        .iter()
+        .zip(filtered)
+        .map(|(books, filtered)| {
+            let filtered = filtered.unwrap_or(0);
+            Books {
+                read: books.read + filtered,
+                filtered: books.filtered + filtered,
+                ..*books
+            }
+        })
+        .collect()
+}
+
+/// What stands in the summary of rows and bytes, where there are any.
+fn words(what: &str, rows: u64, bytes: u64) -> String {
+    match (rows, bytes) {
+        (0, 0) => String::new(),
+        (rows, 0) => format!(", {what} {rows}"),
+        (0, bytes) => format!(", {what} {bytes} bytes"),
+        (rows, bytes) => format!(", {what} {rows} and {bytes} bytes"),
+    }
+}
+
 
 /// What it costs to overwrite all that was loaded.
 fn bytes_as_units(ledger: &Ledger) -> u64 {

@@ -378,9 +378,9 @@ impl Reader {
         Ok((!self.records.is_empty()).then_some(&mut self.records))
     }
 
-    /// Counts the rows, up to `most` of them.
-    pub(crate) fn count(&mut self, most: u64) -> Result<u64, SourceError> {
-        let mut count = 0;
+    /// Counts the rows, up to `most` of them, and says where the last one begins.
+    pub(crate) fn count(&mut self, most: u64) -> Result<(u64, u64), SourceError> {
+        let (mut count, mut last) = (0, 0);
         while count < most {
             match self.next()? {
                 Some(records) => count += records.len() as u64,
