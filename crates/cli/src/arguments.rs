@@ -61,7 +61,8 @@ Exit codes:
   2    wrong usage or configuration
   3    refused before anything was sent: unreadable input, no records, dimension mismatch,
        a run directory that is in use or has another job, an input that has changed
-  4    stopped or finished short: too many rejects, an input that became unreadable
+  4    stopped or finished short: too many rejects, an input that became unreadable,
+       not one record that could be loaded
   5    stopped by the service: key, quota, index not found
   6    interrupted, an outage or --max-duration; the same command continues
   70   a bug in vecload

@@ -11,7 +11,7 @@ use serde::Serialize;
 use vecload_pinecone::{
     IndexShape, Limits, MetadataPolicy, Scratch, append, check_namespace, measure, namespace_bytes,
 };
-use vecload_record::{Reason, Reject};
+use vecload_record::{Reason, RecordRef, Reject};
 use vecload_source::{Format, InputKind, Part, Plan, SourceError, Split};
 
 use crate::namespace::{DEFAULT_NAMESPACE, wire_name};
@@ -233,6 +233,25 @@ pub(crate) fn check(
     Ok(all.into_report(plan, full, ceilings, rules.limits.request_bytes))
 }
 
+// === impl Rules ===
+
+impl Rules {
+    /// Whether a record would be sent; then `out` is its wire form alone.
+    pub(crate) fn judge(
+        &self,
+        record: &RecordRef<'_>,
+        namespace: &str,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Reject> {
+        out.clear();
+        check_namespace(namespace)?;
+        let measured = measure(record, &self.shape, scratch)?;
+        self.limits.check_alone(&measured, wire_name(namespace))?;
+        append(record, &measured, scratch, out)
+    }
+}
+
 // === impl Tally ===
 
 impl Tally {
@@ -263,13 +282,8 @@ impl Tally {
                         Err(bad) => Err((default_namespace.to_owned(), bad.reject.clone())),
                         Ok(record) => {
                             let name = record.namespace.unwrap_or(default_namespace);
-                            out.clear();
-                            let appended = check_namespace(name).and_then(|()| {
-                                let measured = measure(record, &rules.shape, &mut scratch)?;
-                                rules.limits.check_alone(&measured, wire_name(name))?;
-                                append(record, &measured, &scratch, &mut out)
-                            });
-                            appended
+                            rules
+                                .judge(record, name, &mut scratch, &mut out)
                                 .map(|()| name.to_owned())
                                 .map_err(|reject| (name.to_owned(), reject))
                         }
@@ -402,6 +416,11 @@ impl Tally {
                 .map(str::to_owned)
                 .collect(),
             rows,
+            rows_filtered: plan
+                .filtered()
+                .iter()
+                .filter_map(|filtered| filtered.rows)
+                .sum(),
             rows_checked: self.inputs.values().map(|seen| seen.rows).sum(),
             records_good: good,
             rejects: self
@@ -416,11 +435,6 @@ impl Tally {
             estimate,
             inputs,
         }
-            rows_filtered: plan
-                .filtered()
-                .iter()
-                .filter_map(|filtered| filtered.rows)
-                .sum(),
     }
 }
 

@@ -107,8 +107,8 @@ impl Load {
         let client = Client::new(&client_settings(settings)?)
             .map_err(|error| LoadError::usage(error.to_string()))?;
         let plan = Arc::new(self.plan()?);
-        self.notices.hear_of(&plan);
         self.expect_rows(&plan)?;
+        self.notices.hear_of(&plan);
 
         let stop = &self.stop.0;
         let mut random = StdRng::seed_from_u64(match settings.seed {
@@ -150,7 +150,7 @@ impl Load {
         };
         header.target.dimension = shape.dimension;
         header.target.metric = shape.metric.map(vecload_pinecone::Metric::name);
-        let shape = match fit(shape, dimension, &header.target.name) {
+        let shape = match shape::fit(shape, &plan, settings, &header.target.name) {
             Ok(shape) => shape,
             Err(error) => {
                 if run.is_new {
@@ -250,6 +250,16 @@ impl Load {
             return Err(LoadError::usage("no input was named"));
         }
         Ok(inputs::plan(&self.inputs, &self.settings)?)
+    }
+
+    /// Refuses inputs without any row, where that is not allowed.
+    fn expect_rows(&self, plan: &Plan) -> Result<(), LoadError> {
+        if self.settings.allow_empty || shape::has_rows(plan)? {
+            return Ok(());
+        }
+        Err(LoadError::refused(
+            "the inputs hold no records; give --allow-empty where that is right",
+        ))
     }
 
     /// Asks the index what it is, until it answers or the stall limit is reached.
@@ -377,6 +387,12 @@ impl LoadBuilder {
         self
     }
 
+    /// Sets who is told what the load has to say before it reads its inputs.
+    pub fn notices(mut self, hear: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        self.0.notices = Listener::new(hear);
+        self
+    }
+
     /// Replaces all settings. Call it before the other methods that set one.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.0.settings = settings;
@@ -387,12 +403,6 @@ impl LoadBuilder {
     pub fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.0.settings);
         self
-    /// Sets who is told what the load has to say before it reads its inputs.
-    pub fn notices(mut self, hear: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
-        self.0.notices = Listener::new(hear);
-        self
-    }
-
     }
 
     /// The way to stop the load from outside.
@@ -487,10 +497,6 @@ fn policy(settings: &Settings) -> MetadataPolicy {
             NestedPolicy::Json => OnNested::Json,
         },
     }
-}
-
-fn no_records() -> LoadError {
-    LoadError::refused("the inputs hold no records; give --allow-empty where that is right")
 }
 
 fn knobs(settings: &Settings, random: &mut StdRng) -> Knobs {

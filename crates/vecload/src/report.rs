@@ -52,7 +52,7 @@ pub struct Report {
     pub status: Status,
     /// What the command exits with.
     pub exit_code: ExitCode,
-    /// Why the run stopped early, if it did.
+    /// Why the run stopped early, if it did, or why it is a failure although it did not.
     pub stop_reason: Option<StopReason>,
     /// When the run began.
     pub started_at: Timestamp,
@@ -73,11 +73,12 @@ pub struct Report {
     pub records_superseded: u64,
     /// Records in the dead letters.
     pub records_rejected: u64,
-    /// Records left out by wish.
+    /// Records left out by wish (`--limit`), of inputs that state their number. They belong to no
+    /// namespace, since they were not looked at.
     pub records_filtered: u64,
-    /// Records read and unsettled.
     /// Bytes left out by wish, of the other inputs. They are in no books.
     pub filtered_bytes: u64,
+    /// Records read and unsettled.
     pub records_remaining: u64,
     /// What was not read.
     pub unread: Unread,
@@ -240,6 +241,7 @@ impl Report {
         };
         if report.status == Status::Complete {
             report.resume_command = None;
+            report.stop_reason = report.wholly_refused();
         }
         report.exit_code = match &report.stop_reason {
             Some(reason) => reason.exit_code,
@@ -249,6 +251,25 @@ impl Report {
             None => ExitCode::Complete,
         };
         report
+    }
+
+    /// Why a run that has settled every record is a failure all the same: it has loaded none.
+    fn wholly_refused(&self) -> Option<StopReason> {
+        if self.records_loaded > 0 || self.records_rejected == 0 {
+            return None;
+        }
+        let mut reasons: Vec<(&String, &u64)> = self.rejected_by_reason.iter().collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let reasons: Vec<String> = reasons
+            .iter()
+            .map(|(reason, count)| format!("{reason}: {count}"))
+            .collect();
+        let message = format!(
+            "not one record could be loaded, {} were rejected ({}); the dead letters say why of each",
+            self.records_rejected,
+            reasons.join(", "),
+        );
+        Some(StopReason::new("nothing_loaded", ExitCode::Short, message))
     }
 
     /// The report of a run that goes on.
@@ -286,7 +307,7 @@ impl Report {
                 .inputs
                 .iter()
                 .zip(&header.fingerprints)
-                .zip(&ledger.inputs)
+                .zip(&inputs)
                 .map(|((input, fingerprint), books)| InputReport {
                     path: input.name.clone(),
                     fingerprint: fingerprint.clone(),
@@ -314,6 +335,12 @@ impl Report {
             records_superseded: total.superseded,
             records_rejected: total.rejected,
             records_filtered: total.filtered,
+            filtered_bytes: plan
+                .filtered()
+                .iter()
+                .filter(|filtered| filtered.rows.is_none())
+                .map(|filtered| filtered.bytes)
+                .sum(),
             records_remaining: total.remaining(),
             unread: Unread { rows, bytes },
             ids_without_version: ledger.ids_without_version,
@@ -338,12 +365,6 @@ impl Report {
             wait_seconds: traffic.wait_seconds,
             request_latency_ms: traffic
                 .latency_ms
-            filtered_bytes: plan
-                .filtered()
-                .iter()
-                .filter(|filtered| filtered.rows.is_none())
-                .map(|filtered| filtered.bytes)
-                .sum(),
                 .map(|[p50, p90, p99]| Latency { p50, p90, p99 }),
             final_rate_bytes_per_second: None,
             write_units: WriteUnits {
@@ -384,27 +405,6 @@ impl Report {
     }
 }
 
-/// Why a run that nobody stopped has not loaded everything.
-fn ended_short(finished: &Finished) -> Option<StopReason> {
-    let ledger = &finished.state.ledger;
-    if let Some(first) = ledger.unreadable.first() {
-        let others = ledger.unreadable.len() - 1;
-        let others = if others == 0 {
-            String::new()
-        } else {
-            format!(" (and {others} more)")
-        };
-        let message = format!("{first}{others}");
-        return Some(StopReason::new("unreadable", ExitCode::Short, message));
-    }
-    let (name, reason) = finished.closed_namespaces.first()?;
-    let message = format!(
-        "{} of {} namespaces take no writes; the first one is {name}: {reason}",
-        finished.closed_namespaces.len(),
-        ledger.namespaces.len(),
-    );
-    Some(StopReason::new("namespace", ExitCode::Service, message))
-}
 /// The books of each input, with the rows that the plan leaves out: those are as good as read.
 fn with_filtered(ledger: &Ledger, plan: &Plan) -> Vec<Books> {
     let filtered = plan.filtered().iter().map(|filtered| filtered.rows);
@@ -433,6 +433,27 @@ fn words(what: &str, rows: u64, bytes: u64) -> String {
     }
 }
 
+/// Why a run that nobody stopped has not loaded everything.
+fn ended_short(finished: &Finished) -> Option<StopReason> {
+    let ledger = &finished.state.ledger;
+    if let Some(first) = ledger.unreadable.first() {
+        let others = ledger.unreadable.len() - 1;
+        let others = if others == 0 {
+            String::new()
+        } else {
+            format!(" (and {others} more)")
+        };
+        let message = format!("{first}{others}");
+        return Some(StopReason::new("unreadable", ExitCode::Short, message));
+    }
+    let (name, reason) = finished.closed_namespaces.first()?;
+    let message = format!(
+        "{} of {} namespaces take no writes; the first one is {name}: {reason}",
+        finished.closed_namespaces.len(),
+        ledger.namespaces.len(),
+    );
+    Some(StopReason::new("namespace", ExitCode::Service, message))
+}
 
 /// What it costs to overwrite all that was loaded.
 fn bytes_as_units(ledger: &Ledger) -> u64 {

@@ -21,7 +21,7 @@ pub enum ExitCode {
     Usage = 2,
     /// Refused before anything was sent.
     Refused = 3,
-    /// Stopped or finished short.
+    /// Stopped or finished short, or not one record could be loaded.
     Short = 4,
     /// Stopped by the service.
     Service = 5,
@@ -34,7 +34,7 @@ pub enum ExitCode {
 /// What ended a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StopReason {
-    /// A short name: `signal`, `outage`, `too_many_rejects`, `service`, `unreadable`.
+    /// A short name: `signal`, `outage`, `too_many_rejects`, `service`, `unreadable`, `nothing_loaded`.
     pub code: &'static str,
     /// What happened and what to do.
     pub message: String,

@@ -4,8 +4,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use vecload_pinecone::{Client, IndexShape};
 
-use super::shape::{FirstRows, first_rows, fit};
-use super::{Load, LoadError, client_settings, limits, memory_bound, no_records, policy};
+use super::{Load, LoadError, client_settings, limits, memory_bound, policy, shape};
 use crate::check::{Ceilings, CheckReport, Rules, check};
 use crate::stop::ExitCode;
 
@@ -14,12 +13,8 @@ impl Load {
         let settings = &self.settings;
         settings.check()?;
         let plan = self.plan()?;
-        let dimension = match first_rows(&plan)? {
-            FirstRows::Some(dimension) => dimension,
-            FirstRows::None if settings.allow_empty => None,
-            FirstRows::None => return Err(no_records()),
-        };
-        let shape = match &settings.host {
+        self.expect_rows(&plan)?;
+        let index = match &settings.host {
             None => IndexShape::default(),
             Some(_) => {
                 let client = Client::new(&client_settings(settings)?)
@@ -32,7 +27,7 @@ impl Load {
             }
         };
         let rules = Rules {
-            shape: fit(shape, dimension, &self.target_name())?,
+            shape: shape::fit(index, &plan, settings, &self.target_name())?,
             limits: limits(settings),
             policy: policy(settings),
         };

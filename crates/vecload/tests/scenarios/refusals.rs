@@ -66,6 +66,64 @@ async fn a_dimension_that_differs() {
     );
 }
 
+/// Scenario: 99 vectors in front have another length than the index takes, then come good ones; and
+/// 100 of them in front.
+/// Guarantees: the first corpus is loaded but for these, the second one is refused with exit code 3.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rows_must_agree_that_the_index_is_the_wrong_one() {
+    for (others, is_loaded) in [(99, true), (100, false)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let input = folder.path().join("corpus.jsonl");
+        let line = |number, values| format!("{{\"id\":\"{number}\",\"values\":{values}}}\n");
+        let lines: String = std::iter::once("no JSON\n".to_owned())
+            .chain((0..others).map(|number| line(number, "[1,2,3]")))
+            .chain((others..200).map(|number| line(number, "[1,2]")))
+            .collect();
+        std::fs::write(&input, lines).expect("written");
+        let served = Served::start(Options {
+            dimension: Some(2),
+            ..Options::default()
+        })
+        .await;
+        if is_loaded {
+            let report = load(&folder, &input, &served.host).run().await;
+            let report = report.expect("begun");
+            assert_eq!(report.exit_code, ExitCode::SomeRejected);
+            assert_eq!(report.rejected_by_reason["wrong_dimension"], others);
+            assert_eq!(report.records_loaded, 200 - others);
+        } else {
+            let message = refused(&folder, &input, &served).await;
+            assert!(message.contains("none of the first 100"), "{message}");
+        }
+    }
+}
+
+/// Scenario: an index without a dimension, and a corpus whose first rows are all zeros, have a NaN, too
+/// long an id, or refused metadata, each with another number of values than the good rows behind them.
+/// Guarantees: the dimension is that of the first good row, so that these four are all that is rejected.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_good_row_decides_the_dimension() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("corpus.jsonl");
+    let long = "x".repeat(513);
+    let mut lines = format!(
+        "{{\"id\":\"zeros\",\"values\":[0,0,0]}}\n\
+         {{\"id\":\"nan\",\"values\":[1,2,NaN]}}\n\
+         {{\"id\":\"{long}\",\"values\":[1,2,3]}}\n\
+         {{\"id\":\"dollar\",\"values\":[1,2,3],\"metadata\":{{\"$a\":1}}}}\n"
+    );
+    for number in 0..100 {
+        lines += &format!("{{\"id\":\"{number}\",\"values\":[1,{number}]}}\n");
+    }
+    std::fs::write(&input, lines).expect("written");
+    let served = Served::plain().await;
+    let report = load(&folder, &input, &served.host).run().await;
+    let report = report.expect("begun");
+    assert_eq!((report.records_loaded, report.records_rejected), (100, 4));
+    assert_eq!(served.index.dimension(), Some(2));
+    books::balance(&report);
+}
+
 /// Scenario: an empty file, and a file of empty lines.
 /// Guarantees: exit code 3 and the flag that allows it; with that flag exit code 0, nothing sent.
 #[tokio::test]

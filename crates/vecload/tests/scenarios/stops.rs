@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
-use vecload::{Bytes, ExitCode, Load, LoadBuilder, MaxRejects, Report};
+use vecload::{Bytes, ExitCode, Load, LoadBuilder, MaxRejects, Report, Status};
 use vecload_corpus::{Corpus, ParquetForm};
 use vecload_local_index::{Faults, Options};
 
@@ -134,6 +134,99 @@ async fn too_many_rejects() {
     );
     assert!(report.records_rejected > 5);
     assert_in_index(&report, &served);
+}
+
+/// Scenario: a corpus of which our rules, and one of which the server refuses every record, within
+/// `--max-rejects`; then the same command again.
+/// Guarantees: exit code 4 both times, since nothing was loaded; every record is a dead letter, so that the run is complete,
+/// and the second command sends nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corpus_that_is_refused_as_a_whole() {
+    for (values, reason) in [("[0,0]", "all_zero"), ("[1,2]", "refused")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let input = folder.path().join("corpus.jsonl");
+        let lines: String = (0..50)
+            .map(|number| format!("{{\"id\":\"r{number}\",\"values\":{values}}}\n"))
+            .collect();
+        std::fs::write(&input, &lines).expect("written");
+        let served = Served::with_faults(Faults {
+            refuse_ids_containing: Some("r".to_owned()),
+            ..Faults::default()
+        })
+        .await;
+        let mut sent = None;
+        for _ in 0..2 {
+            let report = load(&input, &folder.path().join("run"), &served);
+            let report = report.run().await.expect("begun");
+            assert_eq!(report.exit_code, ExitCode::Short);
+            assert_eq!(report.status, Status::Complete);
+            let stop = report.stop_reason.as_ref().expect("a reason");
+            assert_eq!(stop.code, "nothing_loaded");
+            let count = format!("({reason}: 50)");
+            assert!(stop.message.contains(&count), "{}", stop.message);
+            assert_eq!(report.resume_command, None);
+            assert_in_index(&report, &served);
+            let upserts = served.upserts();
+            assert_eq!(*sent.get_or_insert(upserts), upserts);
+        }
+    }
+}
+
+/// Scenario: JSONL and Parquet of which a limit takes some rows: of one file, of a directory of both.
+/// Guarantees: just so many are loaded; the others are in the books of their input as filtered where
+/// the file states its rows, in bytes where not, and nothing remains: exit code 0.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_leaves_out_the_rest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("made");
+    let form = ParquetForm {
+        row_group: 30,
+        ..ParquetForm::default()
+    };
+    corpus(100)
+        .write_parquet(&data.join("a.parquet"), form)
+        .expect("written");
+    corpus(50)
+        .write_jsonl(&data.join("b.jsonl"))
+        .expect("written");
+    let bytes = std::fs::metadata(data.join("b.jsonl"))
+        .expect("there")
+        .len();
+    // By limit: rows and bytes that are left out.
+    for (limit, rows, left) in [
+        (10, 90, bytes..=bytes),
+        (30, 70, bytes..=bytes),
+        (45, 55, bytes..=bytes),
+        (100, 0, bytes..=bytes),
+        (125, 0, bytes / 2 - 50..=bytes / 2 + 50),
+        (150, 0, 0..=0),
+    ] {
+        let served = Served::plain().await;
+        let run = folder.path().join(format!("run-{limit}"));
+        let limited = || load(&data, &run, &served).with(|settings| settings.limit = Some(limit));
+        let checked = limited().check(true).await.expect("checked");
+        let report = limited().run().await.expect("begun");
+        assert_eq!(report.exit_code, ExitCode::Complete, "{}", report.summary());
+        assert_eq!(report.records_loaded, limit);
+        assert_eq!(report.records_read, limit + rows);
+        assert_eq!(report.inputs[0].books.filtered, rows);
+        assert!(
+            left.contains(&report.filtered_bytes),
+            "{limit}: {}",
+            report.filtered_bytes
+        );
+        assert_eq!((checked.rows, checked.rows_filtered), (Some(limit), rows));
+        assert_eq!(
+            report.summary().contains(", filtered"),
+            rows + report.filtered_bytes > 0,
+            "{}",
+            report.summary()
+        );
+        books::balance(&report);
+        let last = served.index.record("", &corpus(1).id(limit.min(100) - 1));
+        assert!(last.expect("readable").is_some());
+    }
 }
 
 /// Scenario: of a Parquet file with three row groups the second one is damaged.
