@@ -51,8 +51,8 @@ pub struct Row<'a> {
 pub struct BadRow<'a> {
     /// Why.
     pub reject: Reject,
-    /// The row, to be handed back: the line of a JSONL file (its first KiB if it is too long), or a
-    /// JSON object with what could be made of a row of a Parquet file.
+    /// The row, to be handed back: a JSON object with the canonical keys. Where that cannot be had it
+    /// is the line of the JSONL file (its first KiB if it is too long).
     pub raw: Cow<'a, [u8]>,
     /// The namespace that its input gives to rows that name none.
     pub namespace: Option<&'a str>,

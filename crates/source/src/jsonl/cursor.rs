@@ -283,7 +283,7 @@ impl<'a> Cursor<'a> {
             None
         };
         let Some((value, length)) = parsed else {
-            return Err(self.unexpected("a number"));
+            return Err(self.no_number());
         };
         if value.is_infinite() {
             return Err(Flaw {
@@ -296,6 +296,23 @@ impl<'a> Cursor<'a> {
         }
         self.at += length;
         Ok(value)
+    }
+
+    /// What is wrong with what stands in place of a number. Dead letters have numbers that JSON does
+    /// not have as text.
+    #[cold]
+    fn no_number(&mut self) -> Flaw {
+        let rest = &self.text[self.at..];
+        let text = rest
+            .strip_prefix('"')
+            .and_then(|rest| rest.split('"').next());
+        match text.filter(|text| text.parse::<f64>().is_ok_and(|value| !value.is_finite())) {
+            None => self.unexpected("a number"),
+            Some(text) => Flaw {
+                reason: Reason::NotFinite,
+                message: format!("{text:.40} is not a finite number"),
+            },
+        }
     }
 
     /// A list of integers from 0 to 2^32 - 1.
@@ -400,6 +417,28 @@ impl<'a> Cursor<'a> {
                 Err(self.unexpected("a value"))
             }
         }
+    }
+
+    /// Passes over any value by its strings and brackets only, and gives its text.
+    pub(super) fn pass(&mut self) -> Result<&'a str> {
+        self.peek();
+        let start = self.at;
+        let mut depth = 0_usize;
+        loop {
+            match self.bytes.get(self.at) {
+                None => return Err(self.unexpected("the end of the object")),
+                Some(b'"') => {
+                    self.skip_string()?;
+                    continue;
+                }
+                Some(b'{' | b'[') => depth += 1,
+                Some(b',' | b'}' | b']') if depth == 0 => break,
+                Some(b'}' | b']') => depth -= 1,
+                Some(_) => {}
+            }
+            self.at += 1;
+        }
+        Ok(self.text[start..self.at].trim_ascii_end())
     }
 
     fn skip_string(&mut self) -> Result<()> {

@@ -177,6 +177,13 @@ impl Keys {
             || key == super::line::REJECT
     }
 
+    /// Whether a key that holds no other part of a record is one of those that are the metadata.
+    pub(super) fn is_flat_metadata(&self, key: &str) -> bool {
+        !matches!(self.metadata, MetadataKeys::Whole(_))
+            && self.metadata.has(key)
+            && key != super::line::REJECT
+    }
+
     fn mapping(&self, seen: &[Seen]) -> Mapping {
         let mut mapping = Mapping::default();
         let known = |name: &str| seen.iter().find(|key| key.name == name);

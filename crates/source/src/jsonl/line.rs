@@ -60,7 +60,7 @@ struct Parts {
 
 /// The fields of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+pub(super) enum Field {
     Id,
     Values,
     Sparse,
@@ -127,7 +127,7 @@ fn incomplete() -> Flaw {
 // === impl Field ===
 
 impl Field {
-    fn of(key: &str, keys: &Keys) -> Option<Self> {
+    pub(super) fn of(key: &str, keys: &Keys) -> Option<Self> {
         if key == keys.id {
             Some(Self::Id)
         } else if key == keys.values {
@@ -145,7 +145,7 @@ impl Field {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Id => "id",
             Self::Values => "values",
@@ -205,9 +205,7 @@ impl Scratch {
                 }
                 None => {
                     self.others.push(xxh3_128_with_seed(key.as_bytes(), 0));
-                    is_metadata = !matches!(keys.metadata, MetadataKeys::Whole(_))
-                        && keys.metadata.has(key)
-                        && key != REJECT;
+                    is_metadata = keys.is_flat_metadata(key);
                     if !is_metadata && !is_dead_letter {
                         self.not_read.push(quoted.start + 1..quoted.end - 1);
                     }

@@ -13,6 +13,7 @@ mod bytes;
 mod cursor;
 mod elements;
 mod form;
+mod handed_back;
 mod keys;
 mod line;
 mod lines;
@@ -20,7 +21,6 @@ mod lines;
 mod tests;
 
 use std::{
-    borrow::Cow,
     io::{self, Read},
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
@@ -33,6 +33,7 @@ use self::{
     bytes::Bytes,
     elements::ElementCutter,
     form::{Form, Head, namespace_of_tail},
+    handed_back::handed_back,
     keys::Keys,
     line::{Scratch, parse},
     lines::LineCutter,
@@ -382,12 +383,22 @@ impl Reader {
     pub(crate) fn count(&mut self, most: u64) -> Result<(u64, u64), SourceError> {
         let (mut count, mut last) = (0, 0);
         while count < most {
-            match self.next()? {
-                Some(records) => count += records.len() as u64,
-                None => break,
+            let Some(Records {
+                block: Block::Jsonl(lines),
+                ..
+            }) = self.next()?
+            else {
+                break;
+            };
+            for row in &lines.chunk.rows {
+                if count == most {
+                    break;
+                }
+                count += 1;
+                last = row.at.locator;
             }
         }
-        Ok(count.min(most))
+        Ok((count, last))
     }
 }
 
@@ -447,7 +458,7 @@ impl Lines {
             at,
             content: content.map_err(|reject| BadRow {
                 reject,
-                raw: Cow::Borrowed(raw),
+                raw: handed_back(raw, &self.keys),
                 namespace: None,
             }),
         }
