@@ -264,7 +264,8 @@ pub(crate) fn add(mut command: Command) -> Command {
                 .help(flag.help)
                 .help_heading(heading);
             command = command.arg(match flag.value {
-                Some(value) => arg.value_name(value),
+                // A number below zero is a wrong value, and the setting says which would be right.
+                Some(value) => arg.value_name(value).allow_negative_numbers(true),
                 None => arg.action(ArgAction::SetTrue),
             });
         }

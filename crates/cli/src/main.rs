@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use arguments::Command;
 
 fn main() -> ExitCode {
+    vecload::hush_decoder_panics();
     let command = match arguments::parse(std::env::args_os()) {
         Ok(command) => command,
         Err(error) => {

@@ -22,5 +22,6 @@ mod reader;
 pub use discover::{Compression, Discovery, Format, Input, InputKind, discover};
 pub use error::{Place, SourceError, SourceErrorKind};
 pub use mapping::{Columns, Mapping};
+pub use parquet::hush_decoder_panics;
 pub use plan::{Filtered, Part, Plan, PlanSettings, Split, Timestamps};
 pub use reader::{BadRow, Records, Row, SplitReader};

@@ -80,3 +80,4 @@ pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;
 pub use units::{ByteRate, Bytes, RequestRate, Span};
 pub use waits::LimitedBy;
+pub use vecload_source::hush_decoder_panics;

@@ -69,6 +69,56 @@ fn every_line_is_an_object() {
     assert!(summary["rejected_file"].is_string());
 }
 
+/// Scenario: a directory of seven directories with records of two kinds, loaded with words for people,
+/// for programs, and with as few as there are.
+/// Guarantees: before anything else one line for each kind says what was taken for what, and one that
+/// the directories were not taken for namespaces; `-q` says neither.
+#[test]
+fn what_was_taken_for_what() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for number in 0..7 {
+        let dir = format!("data/ns{number}");
+        std::fs::create_dir_all(folder.path().join(&dir)).expect("made");
+        write(&folder, &format!("{dir}/a.jsonl"), &lines(1));
+    }
+    write(
+        &folder,
+        "data/ns1/b.jsonl",
+        "{\"pk\":1,\"embedding\":[1,2,3,4]}\n",
+    );
+    let words = |more: &[&str]| {
+        let load = ["load", "data", "--local", "index", "--resume", "never"];
+        let output = run(&folder, &[&load, more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let words: Vec<String> = stderr(&output).lines().map(str::to_owned).collect();
+        words
+    };
+    let told = words(&[]);
+    assert_eq!(
+        told[..3],
+        [
+            "mapping: id <- id, values <- values (list, 4) (data/ns0/a.jsonl and 6 more)",
+            "mapping: id <- pk, values <- embedding (list, 4) (data/ns1/b.jsonl)",
+            "directories: ns0, ns1, ns2, ns3, ns4 and 2 more: not taken for namespaces; --namespace-from-dir does that",
+        ]
+    );
+    let told: Vec<Value> = words(&["--log-format", "json"])
+        .iter()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    let events: Vec<&Value> = told.iter().map(|object| &object["event"]).collect();
+    assert_eq!(
+        events,
+        ["mapping", "mapping", "ignored_directories", "summary"]
+    );
+    assert_eq!(
+        (&told[0]["inputs"], &told[1]["inputs"]),
+        (&7.into(), &1.into())
+    );
+    assert_eq!(told[2]["directories"].as_array().map(Vec::len), Some(7));
+    assert_eq!(words(&["-q"]).len(), 1);
+}
+
 /// Scenario: a load that is refused, with `--log-format json`.
 /// Guarantees: the error is the summary, an object too.
 #[test]

@@ -5,14 +5,16 @@ use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::process::{Server, lines, report, vecload, write};
 
 /// Scenario: SIGINT and SIGTERM when some of a slow load is acknowledged and most of it is not.
-/// Guarantees: exit code 6, the summary is the last line, and the report says the same.
+/// Guarantees: exit code 6, the summary is the last line, the report says the same, and with
+/// `--log-format json` every line is an object.
 #[test]
 fn a_signal_in_the_middle() {
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for (signal, format) in [(Signal::SIGINT, "text"), (Signal::SIGTERM, "json")] {
         let folder = tempfile::tempdir().expect("a folder");
         // 100,000 requests of one record, each held up: it takes most of an hour unless it is stopped.
         write(&folder, "corpus.jsonl", &lines(100_000));
@@ -38,6 +40,8 @@ fn a_signal_in_the_middle() {
                 "2",
                 "--progress",
                 "plain",
+                "--log-format",
+                format,
             ])
             .stderr(Stdio::piped())
             .spawn()
@@ -47,7 +51,12 @@ fn a_signal_in_the_middle() {
         let mut signalled = false;
         for line in words.lines() {
             last = line.expect("UTF-8");
-            let loads = last.starts_with("progress ") && !last.contains(" loaded=0 ");
+            let is_json = serde_json::from_str::<Value>(&last).is_ok();
+            assert_eq!(is_json, format == "json", "{last}");
+            let loads = match format {
+                "json" => last.contains("\"progress\"") && !last.contains("\"loaded\":0,"),
+                _ => last.starts_with("progress ") && !last.contains(" loaded=0 "),
+            };
             if loads && !signalled {
                 let id = i32::try_from(process.id()).expect("an id");
                 kill(Pid::from_raw(id), signal).expect("sent");
@@ -68,6 +77,6 @@ fn a_signal_in_the_middle() {
             figure("records_loaded"),
             figure("records_remaining")
         );
-        assert!(last.starts_with(&beginning), "{last} is not {beginning}");
+        assert!(last.contains(&beginning), "{last} is not {beginning}");
     }
 }

@@ -16,6 +16,7 @@ mod accepted;
 mod batch;
 mod columns;
 mod group;
+mod guard;
 mod hybrid;
 mod metadata;
 mod pages;
@@ -27,7 +28,6 @@ mod vectors;
 use std::{
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -41,8 +41,9 @@ use parquet::{
     },
 };
 
+pub use self::guard::hush_decoder_panics;
 pub(crate) use self::{batch::Batch, pages::HEADERS};
-use self::{columns::Decoded, group::RowGroup, schema::Roles};
+use self::{columns::Decoded, group::RowGroup, guard::guarded, schema::Roles};
 use crate::{
     Input, Mapping, Part, Place, PlanSettings, Records, SourceError, SourceErrorKind, Timestamps,
     reader::Block,
@@ -419,20 +420,6 @@ impl ChunkReader for Chunks {
         }
         self.file.get_bytes(start, length)
     }
-}
-
-/// Runs the `parquet` crate; a panic becomes an error. What it was run on is not to be used again.
-fn guarded<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
-        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-            (Some(message), _) => message,
-            (None, Some(message)) => message.as_str(),
-            (None, None) => "no message",
-        };
-        Err(ParquetError::General(format!(
-            "the decoder panicked: {message}"
-        )))
-    })
 }
 
 fn error_of(name: &str, error: ParquetError) -> SourceError {

@@ -58,6 +58,20 @@ fn errors_name_the_place() {
         "namespace_rate in the environment variable VECLOAD_NAMESPACE_RATE: `fast` is no rate; write it like 50MB/s, or `none`"
     );
     assert_eq!(
+        error(environment(&[("VECLOAD_WORKERS", "many")])),
+        "workers in the environment variable VECLOAD_WORKERS: `many` is not understood: invalid digit found in string"
+    );
+    assert_eq!(
+        from_file("allow_empty = 7"),
+        format!(
+            "allow_empty in {name}: `7` is not understood: provided string was not `true` or `false`"
+        )
+    );
+    assert_eq!(
+        error(Layers::default().flag("max_rejects", "-1")),
+        "--max-rejects: `-1` is no limit; write it like 1000 or 0.5%"
+    );
+    assert_eq!(
         from_file("on_null = \"keep\""),
         format!("on_null in {name}: `keep` is none of drop, reject")
     );

@@ -206,7 +206,15 @@ where
         Plain::Real(value) => value.to_string(),
         Plain::Text(text) => text,
     };
-    text.parse().map_err(serde::de::Error::custom)
+    text.parse().map_err(|error: T::Err| {
+        let error = error.to_string();
+        let found = format!("`{text}`");
+        // Numbers and booleans do not say what they were made of.
+        serde::de::Error::custom(match error.starts_with(&found) {
+            true => error,
+            false => format!("{found} is not understood: {error}"),
+        })
+    })
 }
 
 /// The same where nothing is a value too.
