@@ -6,6 +6,8 @@
 //! pieces of one row group, so a corpus of any size takes little memory. It does not ship: tests and
 //! benches use it.
 
+pub mod table;
+
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;

@@ -9,8 +9,8 @@ use std::{io::Write, sync::Arc};
 
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
-    StructArray, UInt64Array,
-    builder::{Float32Builder, Int64Builder, ListBuilder},
+    UInt64Array,
+    builder::{Int64Builder, ListBuilder},
 };
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Fields, Schema};
@@ -21,6 +21,7 @@ use parquet::{
     schema::parser::parse_message_type,
 };
 use tempfile::NamedTempFile;
+use vecload_corpus::table::{lists, sparse, texts as ids};
 use vecload_record::Reason;
 
 use super::*;
@@ -123,62 +124,16 @@ fn error(bytes: &[u8]) -> SourceError {
 }
 
 fn write(columns: Vec<(&str, ArrayRef)>, properties: WriterProperties) -> Vec<u8> {
-    let batch = RecordBatch::try_from_iter_with_nullable(
-        columns.into_iter().map(|(name, array)| (name, array, true)),
-    )
-    .unwrap();
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-    bytes
+    vecload_corpus::table::parquet(columns, properties).unwrap()
 }
 
 fn plain(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
     write(columns, WriterProperties::default())
 }
 
-fn ids(ids: &[&str]) -> ArrayRef {
-    Arc::new(StringArray::from(ids.to_vec()))
-}
-
-fn lists<'a>(rows: impl IntoIterator<Item = Option<&'a [Option<f32>]>>) -> ArrayRef {
-    let mut builder = ListBuilder::new(Float32Builder::new());
-    for row in rows {
-        if let Some(values) = row {
-            builder.values().extend(values.iter().copied());
-        }
-        builder.append(row.is_some());
-    }
-    Arc::new(builder.finish())
-}
-
 fn vectors(count: usize) -> ArrayRef {
     let row = [Some(1.5), Some(-2.0)];
     lists((0..count).map(|_| Some(&row[..])))
-}
-
-fn sparse(rows: &[Option<(Vec<i64>, Vec<f32>)>]) -> ArrayRef {
-    let mut indices = ListBuilder::new(Int64Builder::new());
-    let mut values = ListBuilder::new(Float32Builder::new());
-    for row in rows {
-        let (i, v) = row.clone().unwrap_or_default();
-        indices.values().append_slice(&i);
-        values.values().append_slice(&v);
-        indices.append(true);
-        values.append(true);
-    }
-    let (indices, values) = (indices.finish(), values.finish());
-    let fields = Fields::from(vec![
-        Field::new("values", values.data_type().clone(), true),
-        Field::new("indices", indices.data_type().clone(), true),
-    ]);
-    let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
-    Arc::new(StructArray::new(
-        fields,
-        vec![Arc::new(values), Arc::new(indices)],
-        Some(nulls),
-    ))
 }
 
 fn cast(array: &ArrayRef, to: &DataType) -> ArrayRef {
