@@ -1,5 +1,9 @@
 //! A record as the JSON object that a dead letter holds.
 
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number, Value, json};
 use vecload_record::{Field, FieldValue, Metadata, RecordRef};
 
@@ -21,9 +25,7 @@ pub(crate) fn canonical(record: &RecordRef<'_>) -> Map<String, Value> {
     match record.metadata {
         Metadata::Absent => {}
         Metadata::Json(text) => {
-            // Text that is no JSON is kept as the text it is.
-            let value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
-            object.insert("metadata".to_owned(), value);
+            object.insert("metadata".to_owned(), value(text));
         }
         Metadata::Fields(fields) => {
             object.insert("metadata".to_owned(), typed(fields));
@@ -52,7 +54,7 @@ fn typed(fields: &[Field<'_>]) -> Value {
         FieldValue::Number(value) => number(value),
         FieldValue::Bool(value) => json!(value),
         FieldValue::TextList(list) => json!(list),
-        FieldValue::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        FieldValue::Json(text) => self::value(text),
     };
     if fields.iter().all(is_finite) {
         let object = fields
@@ -70,6 +72,74 @@ fn typed(fields: &[Field<'_>]) -> Value {
         })
         .collect();
     Value::String(format!("{{{}}}", fields.join(",")))
+}
+
+/// What a text says, or the text itself where a tree would say less: where it is no JSON, has a number
+/// beyond float64 or a key twice.
+fn value(text: &str) -> Value {
+    match serde_json::from_str::<NoKeyTwice>(text) {
+        Ok(NoKeyTwice(value)) => value,
+        Err(_) => json!(text),
+    }
+}
+
+/// A value in whose objects no key stands twice.
+struct NoKeyTwice(Value);
+
+impl<'de> Deserialize<'de> for NoKeyTwice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("JSON without a key twice")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(NoKeyTwice(item)) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(list.into())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+                let mut object = Map::new();
+                while let Some((key, NoKeyTwice(value))) = fields.next_entry()? {
+                    if object.insert(key, value).is_some() {
+                        return Err(A::Error::custom("a key stands twice"));
+                    }
+                }
+                Ok(object.into())
+            }
+        }
+        deserializer.deserialize_any(Any).map(Self)
+    }
 }
 
 /// What writers of JSON that is none call a number that is not finite.
@@ -140,18 +210,30 @@ mod tests {
         );
     }
 
-    /// Scenario: metadata that is no JSON.
-    /// Guarantees: its text is kept.
+    /// Scenario: metadata that is no JSON, has a number that is too large, or a key twice, also deep within.
+    /// Guarantees: its text is kept; other metadata is what it says.
     #[test]
-    fn metadata_that_is_no_json_is_kept_as_text() {
-        let record = RecordRef {
-            operation: Operation::Upsert,
-            namespace: None,
-            id: "a",
-            dense: None,
-            sparse: None,
-            metadata: Metadata::Json("{\"x\": "),
+    fn metadata_that_a_tree_cannot_say_is_kept_as_text() {
+        let metadata = |text: &'static str| {
+            let record = RecordRef {
+                operation: Operation::Upsert,
+                namespace: None,
+                id: "a",
+                dense: None,
+                sparse: None,
+                metadata: Metadata::Json(text),
+            };
+            canonical(&record)["metadata"].clone()
         };
-        assert_eq!(canonical(&record)["metadata"], "{\"x\": ");
+        for text in [
+            "{\"x\": ",
+            "{\"x\": 1e999}",
+            "{\"x\": 1, \"x\": 1}",
+            "{\"x\": [{\"y\": 1, \"y\": null}]}",
+        ] {
+            assert_eq!(metadata(text), text);
+        }
+        let all = "{\"x\":[null,true,-1,18446744073709551615,0.5,\"t\\n\",{\"y\":{}}]}";
+        assert_eq!(metadata(all).to_string(), all);
     }
 }
