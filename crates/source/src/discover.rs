@@ -256,7 +256,7 @@ impl Search<'_> {
         for name in names {
             let entry = path.join(&name);
             let name = name.to_string_lossy();
-            if name.starts_with(['.', '_']) {
+            if is_hidden(&name) {
                 continue;
             }
             let metadata = metadata(&entry)?;
@@ -398,6 +398,12 @@ fn metadata(path: &Path) -> Result<fs::Metadata, SourceError> {
 
 fn show(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// Whether a name is one that writers give to what is no data. The directory of the default namespace in
+/// Pinecone's import is data.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(['.', '_']) && name != "__default__"
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> SourceError {

@@ -120,7 +120,7 @@ fn walk(
         .collect::<io::Result<Vec<_>>>()?;
     names.sort_unstable();
     for name in names {
-        if name.to_string_lossy().starts_with(['.', '_']) {
+        if super::is_hidden(&name.to_string_lossy()) {
             continue;
         }
         let path = directory.join(&name);

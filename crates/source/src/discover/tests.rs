@@ -73,6 +73,7 @@ fn a_directory_is_searched() {
         ("d/_SUCCESS", ""),
         ("d/_temporary/x.parquet", ""),
         ("d/.git/x.jsonl", ""),
+        ("d/__default__/0.parquet", ""),
         ("d/vecload-runs/1/rejected-0.jsonl", ""),
         ("d/run/report.json", "{\"vecload_version\":\"0.1.0\"}"),
         ("d/run/rejected-0.jsonl", ""),
@@ -85,6 +86,7 @@ fn a_directory_is_searched() {
         ("d/queries/1.parquet", ""),
     ]);
     let expected = [
+        "d/__default__/0.parquet",
         "d/a/z.jsonl",
         "d/a.ndjson",
         "d/b.parquet",
