@@ -9,4 +9,5 @@ mod memory;
 mod process;
 mod secrets;
 mod signals;
+mod streams;
 mod words;

@@ -14,4 +14,5 @@ mod refusals;
 mod rejects;
 mod scenario;
 mod served;
+mod shapes;
 mod stops;

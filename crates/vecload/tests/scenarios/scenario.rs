@@ -175,7 +175,7 @@ impl Outcome {
             let Some(found) = found else { continue };
             present += 1;
             assert_eq!(found.values, corpus.values(number), "{id}");
-            let metadata = found.metadata.map(|fields| json(fields.fields));
+            let metadata = found.metadata.map(|fields| json_of(fields.fields));
             let expected = corpus.metadata(number);
             assert_eq!(metadata.map(|object| object.to_string()), expected, "{id}");
         }
@@ -224,13 +224,24 @@ fn assert_figures(
     }
 }
 
-fn json(fields: BTreeMap<String, prost_types::Value>) -> Value {
+/// Metadata as JSON, whole numbers as integers.
+pub(crate) fn json_of(fields: BTreeMap<String, prost_types::Value>) -> Value {
     use prost_types::value::Kind;
     let value = |value: prost_types::Value| match value.kind {
-        // All numbers of the corpus are whole.
-        Some(Kind::NumberValue(number)) => Value::from(number as u64),
+        Some(Kind::NumberValue(number)) if number.fract() == 0.0 && number.abs() < 1e15 => {
+            Value::from(number as i64)
+        }
+        Some(Kind::NumberValue(number)) => Value::from(number),
         Some(Kind::StringValue(text)) => Value::from(text),
-        other => panic!("the corpus has no such value: {other:?}"),
+        Some(Kind::BoolValue(value)) => Value::from(value),
+        Some(Kind::ListValue(list)) => {
+            let texts = list.values.into_iter().map(|item| match item.kind {
+                Some(Kind::StringValue(text)) => text,
+                other => panic!("{other:?} is no text"),
+            });
+            texts.collect()
+        }
+        other => panic!("{other:?} is no metadata"),
     };
     fields
         .into_iter()
