@@ -10,6 +10,7 @@
 mod books;
 mod checks;
 mod faults;
+mod numbers;
 mod refusals;
 mod rejects;
 mod scenario;
