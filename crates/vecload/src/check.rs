@@ -269,11 +269,14 @@ impl Tally {
             let input = &plan.inputs[split.input as usize];
             let mut reader = plan.open(split)?;
             while let Some(records) = reader.next()? {
-                for index in 0..records.len() {
-                    if left == 0 {
-                        return Ok(());
-                    }
-                    left -= 1;
+                if left == 0 {
+                    return Ok(());
+                }
+                let rows = records
+                    .len()
+                    .min(usize::try_from(left).unwrap_or(usize::MAX));
+                left -= rows as u64;
+                for index in 0..rows {
                     let row = records.row(index);
                     let seen = self.inputs.entry(split.input).or_default();
                     seen.rows += 1;
@@ -292,8 +295,7 @@ impl Tally {
                         Ok(name) => {
                             seen.good += 1;
                             for (field, change) in scratch.changes() {
-                                let key = (field.to_owned(), change.name().to_owned());
-                                *self.changes.entry(key).or_default() += 1;
+                                self.change(field, change.name(), 1);
                             }
                             let closing = namespace_bytes(wire_name(&name));
                             self.namespace(&name)
@@ -309,6 +311,12 @@ impl Tally {
                             self.reject(&reject, &place);
                         }
                     }
+                }
+                for (field, action, times) in records.changes() {
+                    self.change(field, action, times);
+                }
+                if rows < records.len() {
+                    return Ok(());
                 }
             }
             if let Some(seen) = self.inputs.get_mut(&split.input) {
@@ -328,6 +336,11 @@ impl Tally {
                 .insert(name.to_owned(), NamespaceTally::default());
         }
         self.namespaces.entry(name.to_owned()).or_default()
+    }
+
+    fn change(&mut self, field: &str, action: &str, times: u64) {
+        let key = (field.to_owned(), action.to_owned());
+        *self.changes.entry(key).or_default() += times;
     }
 
     fn reject(&mut self, reject: &Reject, place: &str) {

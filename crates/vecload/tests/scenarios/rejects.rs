@@ -1,5 +1,7 @@
 //! Bad records among good ones: each is found, named and handed back; the others arrive.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,10 +9,11 @@ use std::sync::Arc;
 use arrow_array::builder::{Float64Builder, ListBuilder};
 use arrow_array::{ArrayRef, StringArray};
 use serde_json::{Value, json};
-use vecload::{Bytes, ExitCode, Load, Report};
+use vecload::{Bytes, CheckReport, ExitCode, Load, LoadBuilder, Report};
 use vecload_corpus::table;
 use vecload_local_index::{Faults, Options};
 
+use self::kinds::{Row, broken_lines, good_row, kinds};
 use crate::books;
 use crate::scenario::dead_letters;
 use crate::served::Served;
@@ -19,282 +22,6 @@ const GOOD: usize = 10_000;
 const DIMENSION: u32 = 4;
 /// The server refuses ids that contain it.
 const POISON: &str = "poison";
-
-/// A record as both formats can have it.
-#[derive(Debug, Clone)]
-struct Row {
-    id: Option<String>,
-    values: Option<Vec<Option<f64>>>,
-    sparse: Option<(Vec<i64>, Vec<f32>)>,
-    /// JSON text.
-    metadata: Option<String>,
-    namespace: Option<String>,
-}
-
-/// A defect: its name, the reason it is rejected for, and a record that has it and no other.
-type Kind = (&'static str, &'static str, Row);
-
-impl Row {
-    fn good(id: impl Into<String>) -> Self {
-        Self {
-            id: Some(id.into()),
-            values: Some([1.0, 2.0, -0.5, 0.25].map(Some).to_vec()),
-            sparse: Some((vec![7, 3], vec![0.5, -1.5])),
-            metadata: Some("{\"whole\":true}".to_owned()),
-            namespace: None,
-        }
-    }
-
-    /// The record as a line of JSONL, as Python would write it.
-    fn line(&self) -> String {
-        let number = |value: f64| match value {
-            value if value.is_nan() => "NaN".to_owned(),
-            value if value.is_infinite() => "Infinity".to_owned(),
-            value => format!("{value:?}"),
-        };
-        let list = |values: Vec<String>| format!("[{}]", values.join(","));
-        let values = self.values.as_ref().map(|values| {
-            let values = values.iter();
-            list(
-                values
-                    .map(|value| value.map_or_else(|| "null".to_owned(), number))
-                    .collect(),
-            )
-        });
-        let sparse = self.sparse.as_ref().map(|(indices, values)| {
-            let values = values.iter().map(|value| number(f64::from(*value)));
-            let values = list(values.collect());
-            format!("{{\"indices\":{indices:?},\"values\":{values}}}")
-        });
-        let fields = [
-            ("id", self.id.as_ref().map(|id| json!(id).to_string())),
-            ("values", values),
-            ("sparse_values", sparse),
-            ("metadata", self.metadata.clone()),
-            (
-                "namespace",
-                self.namespace.as_ref().map(|name| json!(name).to_string()),
-            ),
-        ];
-        let fields: Vec<String> = fields
-            .into_iter()
-            .filter_map(|(name, text)| Some(format!("\"{name}\":{}", text?)))
-            .collect();
-        format!("{{{}}}", fields.join(","))
-    }
-}
-
-/// One record of every defect that both formats can have.
-fn kinds() -> Vec<Kind> {
-    let good = |name: &str| Row::good(format!("bad-{name}"));
-    let id = |id: Option<&str>| Row {
-        id: id.map(str::to_owned),
-        ..good("")
-    };
-    let values = |name: &str, values: Vec<f64>| Row {
-        values: Some(values.into_iter().map(Some).collect()),
-        ..good(name)
-    };
-    let sparse = |name: &str, indices: Vec<i64>, values: Vec<f32>| Row {
-        sparse: Some((indices, values)),
-        ..good(name)
-    };
-    let metadata = |name: &str, text: &str| Row {
-        metadata: Some(text.to_owned()),
-        ..good(name)
-    };
-    let text = |length: usize| format!("{{\"text\":\"{}\"}}", "x".repeat(length));
-    let names = |name: &str| Row {
-        namespace: Some(name.to_owned()),
-        ..good(&format!("namespace-{}", name.len()))
-    };
-    let without = |name: &str| Row {
-        values: None,
-        sparse: None,
-        ..good(name)
-    };
-    let null_value = Row {
-        values: Some(vec![Some(1.0), None, Some(2.0), Some(3.0)]),
-        ..good("null-value")
-    };
-    vec![
-        ("id-null", "missing_id", id(None)),
-        ("id-empty", "missing_id", id(Some(""))),
-        ("id-long", "invalid_id", id(Some(&"x".repeat(513)))),
-        ("id-not-ascii", "invalid_id", id(Some("käse"))),
-        ("id-nul", "invalid_id", id(Some("a\0b"))),
-        ("no-vector", "missing_vector", without("no-vector")),
-        (
-            "empty-vector",
-            "missing_vector",
-            values("empty-vector", vec![]),
-        ),
-        ("short", "wrong_dimension", values("short", vec![1.0; 3])),
-        (
-            "20001",
-            "wrong_dimension",
-            values("20001", vec![1.0; 20_001]),
-        ),
-        ("null-value", "malformed", null_value),
-        (
-            "nan",
-            "not_finite",
-            values("nan", vec![1.0, f64::NAN, 1.0, 1.0]),
-        ),
-        (
-            "infinite",
-            "not_finite",
-            values("infinite", vec![f64::INFINITY; 4]),
-        ),
-        (
-            "beyond-f32",
-            "not_finite",
-            values("beyond-f32", vec![1.0, 1.0, -3.5e38, 1.0]),
-        ),
-        ("zeros", "all_zero", values("zeros", vec![0.0; 4])),
-        (
-            "tiny",
-            "all_zero",
-            values("tiny", vec![9e-9, -9e-9, 0.0, 1e-40]),
-        ),
-        (
-            "sparse-lengths",
-            "invalid_sparse",
-            sparse("sparse-lengths", vec![1, 2], vec![0.5]),
-        ),
-        (
-            "sparse-empty",
-            "invalid_sparse",
-            sparse("sparse-empty", vec![], vec![]),
-        ),
-        (
-            "sparse-2049",
-            "invalid_sparse",
-            sparse("sparse-2049", (0..2_049).collect(), vec![0.5; 2_049]),
-        ),
-        (
-            "sparse-u32",
-            "invalid_sparse",
-            sparse("sparse-u32", vec![1 << 32], vec![0.5]),
-        ),
-        (
-            "sparse-below",
-            "invalid_sparse",
-            sparse("sparse-below", vec![-1], vec![0.5]),
-        ),
-        (
-            "sparse-twice",
-            "invalid_sparse",
-            sparse("sparse-twice", vec![5, 3, 5], vec![0.5; 3]),
-        ),
-        (
-            "sparse-nan",
-            "not_finite",
-            sparse("sparse-nan", vec![5], vec![f32::NAN]),
-        ),
-        (
-            "nested",
-            "invalid_metadata",
-            metadata("nested", "{\"a\":{\"b\":1}}"),
-        ),
-        (
-            "numbers",
-            "invalid_metadata",
-            metadata("numbers", "{\"a\":[1,2]}"),
-        ),
-        (
-            "null-in-list",
-            "invalid_metadata",
-            metadata("null-in-list", "{\"a\":[\"x\",null]}"),
-        ),
-        (
-            "dollar",
-            "invalid_metadata",
-            metadata("dollar", "{\"$a\":1}"),
-        ),
-        (
-            "key-twice",
-            "invalid_metadata",
-            metadata("key-twice", "{\"a\":1,\"a\":1}"),
-        ),
-        (
-            "metadata-nan",
-            "invalid_metadata",
-            metadata("metadata-nan", "{\"a\":NaN}"),
-        ),
-        (
-            "metadata-1e999",
-            "invalid_metadata",
-            metadata("metadata-1e999", "{\"a\":1e999}"),
-        ),
-        (
-            "no-object",
-            "invalid_metadata",
-            metadata("no-object", "[\"a\"]"),
-        ),
-        (
-            "metadata-large",
-            "metadata_too_large",
-            metadata("metadata-large", &text(40_960)),
-        ),
-        (
-            "record-large",
-            "record_too_large",
-            metadata("record-large", &text(40_000)),
-        ),
-        (
-            "namespace-long",
-            "invalid_namespace",
-            names(&"x".repeat(513)),
-        ),
-        ("namespace-not-ascii", "invalid_namespace", names("käse")),
-        ("refused", "refused", good(&format!("{POISON}-pill"))),
-    ]
-}
-
-/// Lines that only JSONL can have.
-fn broken_lines() -> Vec<(&'static str, &'static str, Vec<u8>)> {
-    let line = |text: &str| text.as_bytes().to_vec();
-    vec![
-        ("cut", "malformed", line("{\"id\":\"cut\",\"values\":[1,2")),
-        ("no-json", "malformed", line("no JSON at all")),
-        ("no-record", "malformed", line("[1,2]")),
-        ("nothing", "missing_id", line("{}")),
-        (
-            "id-number",
-            "malformed",
-            line("{\"id\":1.5,\"values\":[1,2,3,4]}"),
-        ),
-        (
-            "id-twice",
-            "malformed",
-            line("{\"id\":\"a\",\"id\":\"b\",\"values\":[1,2,3,4]}"),
-        ),
-        (
-            "texts",
-            "malformed",
-            line("{\"id\":\"texts\",\"values\":[\"1\",2,3,4]}"),
-        ),
-        (
-            "1e999",
-            "not_finite",
-            line("{\"id\":\"1e999\",\"values\":[1e999,2,3,4]}"),
-        ),
-        (
-            "utf-8",
-            "malformed",
-            b"{\"id\":\"\xff\",\"values\":[1,2,3,4]}".to_vec(),
-        ),
-        ("long", "line_too_long", vec![b'x'; (8 << 20) + 1]),
-    ]
-}
-
-fn good_row(number: usize) -> Row {
-    Row {
-        metadata: Some(format!("{{\"n\":{number}}}")),
-        ..Row::good(format!("good-{number}"))
-    }
-}
 
 /// The good rows, with a bad one after every so many of them; where the bad ones are.
 fn mixed<T: Clone>(good: impl Fn(Row) -> T, bad: &[T]) -> (Vec<T>, Vec<usize>) {
@@ -345,18 +72,47 @@ async fn served() -> Served {
     .await
 }
 
-async fn load(input: &Path, run: &Path, served: &Served) -> Report {
-    let report = Load::builder()
+fn builder(input: &Path, served: &Served) -> LoadBuilder {
+    Load::builder()
         .input(input.to_str().expect("UTF-8"))
         .host(&served.host)
-        .run_dir(run)
         // So that metadata within their limit can make a record too large.
         .with(|settings| settings.request_bytes = Bytes(40_000))
-        .run()
-        .await
-        .expect("begun");
+}
+
+async fn load(input: &Path, run: &Path, served: &Served) -> Report {
+    let report = builder(input, served).run_dir(run).run().await;
+    let report = report.expect("begun");
     books::balance(&report);
     report
+}
+
+/// The counts of a full check are those of the load, but for what only the server knows.
+fn assert_foreseen(checked: &CheckReport, report: &Report) {
+    let mut rejects: BTreeMap<&str, u64> = report
+        .rejected_by_reason
+        .iter()
+        .map(|(reason, count)| (reason.as_str(), *count))
+        .collect();
+    let refused = rejects.remove("refused").unwrap_or(0);
+    let foreseen = checked.rejects.iter();
+    let foreseen: BTreeMap<&str, u64> = foreseen
+        .map(|(reason, rejected)| (*reason, rejected.count))
+        .collect();
+    assert_eq!(foreseen, rejects);
+    assert_eq!(checked.rows, Some(report.records_read));
+    assert_eq!(checked.records_good, report.records_loaded + refused);
+    assert_eq!(checked.metadata_changes, report.metadata_changes);
+    let rows: BTreeMap<&str, u64> = report
+        .namespaces
+        .iter()
+        .map(|(name, namespace)| (name.as_str(), namespace.books.read))
+        .collect();
+    let largest = checked.largest_namespaces.iter();
+    let foreseen: BTreeMap<&str, u64> =
+        largest.map(|(name, rows)| (name.as_str(), *rows)).collect();
+    assert_eq!(foreseen, rows);
+    assert_eq!(checked.namespaces as usize, rows.len());
 }
 
 /// Loads an input of which these rows are bad, by their places and with their reasons; then its dead letters as they
@@ -365,7 +121,10 @@ async fn find_and_mend(input: &Path, bad: &[(&str, &str)], places: &[u64]) {
     let folder = tempfile::tempdir().expect("a folder");
     let run = |name: &str| folder.path().join(name);
     let served = served().await;
+    let checked = builder(input, &served).check(true).await.expect("checked");
+    assert_eq!(served.upserts(), 0);
     let report = load(input, &run("run"), &served).await;
+    assert_foreseen(&checked, &report);
     assert_eq!(report.exit_code, ExitCode::SomeRejected, "{report:#?}");
     let loaded = GOOD as u64;
     assert_eq!(report.records_loaded, loaded);
@@ -511,7 +270,7 @@ fn assert_arrived(served: &Served, row: &Row) {
 
 /// Scenario: 10,000 good lines of JSONL, and one of each kind of bad line among them: broken lines, each
 /// rule broken once, one that only the server refuses; then the dead letters, unmended and mended.
-/// Guarantees: exit code 1, every good record arrives bit for bit, every bad one is a dead letter once,
+/// Guarantees: a full check counts beforehand what the load counts; exit code 1, every good record arrives bit for bit, every bad one is a dead letter once,
 /// with its place and reason; unmended it is refused again for that, mended in the field that the reason
 /// names it is loaded with all else that it had.
 #[tokio::test(flavor = "multi_thread")]
