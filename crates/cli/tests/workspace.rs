@@ -238,6 +238,66 @@ fn crates_inherit_from_the_workspace() {
     }
 }
 
+/// Scenario: what the image's build copies, builds and installs, and what of the tree it is given.
+/// Guarantees: every path is there and is let through, and the package and the profile exist.
+#[test]
+fn the_image_is_built_from_what_there_is() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect(name);
+    let (image, ignored, manifest) = (
+        read("Dockerfile"),
+        read(".dockerignore"),
+        read("Cargo.toml"),
+    );
+    let given: Vec<&str> = ignored
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
+    let copied: Vec<&str> = image
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|line| !line.starts_with("--from"))
+        .flat_map(|line| line.split_whitespace().rev().skip(1))
+        .collect();
+    assert!(copied.contains(&"LICENSE-MIT"), "{copied:?}");
+    for path in copied.iter().chain(&given) {
+        assert!(
+            root().join(path).try_exists().expect("readable"),
+            "{path} is not there"
+        );
+        assert!(
+            *path == "." || given.contains(path),
+            "{path} is not let through"
+        );
+    }
+    // Members of the workspace that are missing would fail the build.
+    for package in metadata().workspace_packages() {
+        let path = package
+            .manifest_path
+            .strip_prefix(root().canonicalize().expect("there"));
+        let path = path.expect("in the workspace");
+        assert!(
+            given.iter().any(|given| path.starts_with(given)),
+            "{path} is not let through"
+        );
+    }
+    let words: Vec<&str> = image.split_whitespace().collect();
+    let after = |flag: &str| {
+        let place = words.iter().position(|word| *word == flag);
+        words[place.expect(flag) + 1]
+    };
+    assert!(manifest.contains(&format!("[profile.{}]", after("--profile"))));
+    let packages = metadata();
+    let package = after("-p");
+    assert!(
+        packages
+            .packages
+            .iter()
+            .any(|found| found.name.as_str() == package),
+        "{package}"
+    );
+    assert!(image.contains(&format!("install target/{}/vecload ", after("--profile"))));
+}
+
 /// Scenario: the name of every crate, folder and Rust file.
 /// Guarantees: none is a drawer such as `util`; what is in it has a name of its own.
 #[test]

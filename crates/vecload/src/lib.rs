@@ -79,5 +79,5 @@ pub use settings::{
 pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;
 pub use units::{ByteRate, Bytes, RequestRate, Span};
-pub use waits::LimitedBy;
 pub use vecload_source::hush_decoder_panics;
+pub use waits::LimitedBy;

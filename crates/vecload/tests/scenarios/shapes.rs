@@ -3,7 +3,7 @@
 mod inputs;
 mod metadata;
 mod schemas;
-mod types;
+mod vectors_and_ids;
 
 use std::sync::Arc;
 
