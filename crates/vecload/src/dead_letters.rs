@@ -74,11 +74,30 @@ fn compose(file: &str, locator: Locator, row: &RejectedRow) -> serde_json::Resul
             Line::default()
         }),
     };
+    if let Some(before) = line.only_reject() {
+        // All that an earlier run could tell of the record.
+        for field in ["raw", "raw_base64"] {
+            reject.extend(before.get(field).map(|raw| (field.to_owned(), raw.clone())));
+        }
+    }
     let namespace = to_raw_value(row.namespace.name())?;
     line.0.insert("namespace".to_owned(), namespace);
     let reject = to_raw_value(&Value::Object(reject))?;
     line.0.insert("_reject".to_owned(), reject);
     Ok(line)
+}
+
+impl Line {
+    /// The reason that an earlier run gave, where there is nothing else.
+    fn only_reject(&self) -> Option<Map<String, Value>> {
+        let is_reject = |name: &String| name == "_reject";
+        let has_more = self
+            .0
+            .keys()
+            .any(|name| !is_reject(name) && name != "namespace");
+        let before = self.0.get("_reject").filter(|_| !has_more)?;
+        serde_json::from_str(before.get()).ok()
+    }
 }
 
 impl<'de> Deserialize<'de> for Line {
@@ -126,7 +145,8 @@ mod tests {
     }
 
     /// Scenario: a record, a line that is no JSON, one that is no UTF-8, and a dead letter rejected again.
-    /// Guarantees: each keeps all it had, with the reason and the place, and one reason only.
+    /// Guarantees: each keeps all it had, with the reason and the place, and one reason only; where nothing
+    /// but the earlier reason is there, its raw text stays.
     #[test]
     fn a_dead_letter_keeps_everything() {
         let record = json!({"id": "a", "values": [0.0]}).as_object().cloned();
@@ -156,5 +176,9 @@ mod tests {
         let again = raw(b"{\"id\": \"a\", \"_reject\": {\"raw\": \"old\"}}");
         assert_eq!(again["id"], "a");
         assert_eq!(again["_reject"]["raw"], Value::Null);
+        let nothing_else =
+            raw(b"{\"namespace\": \"n\", \"_reject\": {\"raw\": \"old\", \"row\": 7}}");
+        assert_eq!(nothing_else["_reject"]["raw"], "old");
+        assert_eq!(nothing_else["_reject"]["row"], Value::Null);
     }
 }

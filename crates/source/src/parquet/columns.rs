@@ -4,7 +4,10 @@
 //! converted row by row into a scratch: integers exactly or not at all, f16 exactly, f64 to the
 //! nearest f32, which is told where it is not the same number.
 
-use std::{fmt::Write, ops::Range};
+use std::{
+    fmt::{Debug, Write},
+    ops::Range,
+};
 
 use arrow_array::{
     Array, ArrayRef, BinaryViewArray, FixedSizeBinaryArray, Float16Array, Float32Array,
@@ -251,14 +254,14 @@ impl Vectors {
         }
     }
 
-    /// The values of a row as JSON, as far as JSON has them, and `null` for others.
+    /// The values of a row as JSON, those that it does not have as text.
     pub(super) fn json(&self, row: usize) -> Option<String> {
         let dense = match self {
             Self::Packed(vectors) => vectors.get(row),
             Self::Lists(lists) => return lists.json(row),
             Self::Bytes(_) | Self::Fixed(_) => Dense::Bytes(self.bytes(row)?, &[]),
         };
-        serde_json::to_string(&dense.iter().collect::<Vec<_>>()).ok()
+        Some(list(dense.iter().map(Some)))
     }
 }
 
@@ -322,28 +325,27 @@ impl Lists<Floats> {
         Ok(Some((scratch, rounded)))
     }
 
-    /// The values of a row as JSON, as far as JSON has them, and `null` for others.
+    /// The values of a row as JSON: `null` for those that are, text for those that JSON does not have.
     pub(super) fn json(&self, row: usize) -> Option<String> {
         let range = self.range(row)?;
         let items = self.items.array();
-        let list = |value: &dyn Fn(usize) -> f32| {
-            let values = range
-                .clone()
-                .map(|at| items.is_valid(at).then(|| value(at)));
-            serde_json::to_string(&values.collect::<Vec<_>>())
-        };
-        let json = match &self.items {
-            Floats::Half(values) => list(&|at| values.value(at).to_f32()),
-            Floats::Single(values) => list(&|at| values.value(at)),
-            Floats::Double(values) => {
-                let values = range
-                    .clone()
-                    .map(|at| items.is_valid(at).then(|| values.value(at)));
-                serde_json::to_string(&values.collect::<Vec<_>>())
-            }
-        };
-        json.ok()
+        let valid = range.map(|at| items.is_valid(at).then_some(at));
+        Some(match &self.items {
+            Floats::Half(values) => list(valid.map(|at| Some(values.value(at?).to_f32()))),
+            Floats::Single(values) => list(valid.map(|at| Some(values.value(at?)))),
+            Floats::Double(values) => list(valid.map(|at| Some(values.value(at?)))),
+        })
     }
+}
+
+/// Numbers as JSON, each as short as it can be had back.
+fn list<T: Copy + Debug + Into<f64>>(values: impl Iterator<Item = Option<T>>) -> String {
+    let texts = values.map(|value| match value {
+        None => "null".to_owned(),
+        Some(value) if value.into().is_finite() => format!("{value:?}"),
+        Some(value) => format!("\"{value:?}\""),
+    });
+    format!("[{}]", texts.collect::<Vec<_>>().join(","))
 }
 
 impl Lists<Indices> {

@@ -249,16 +249,16 @@ fn float64_beyond_float32() {
     assert_eq!(value(0), bits([0.1]));
     assert_eq!(value(1), bits([0.0]));
     assert_eq!(value(3), bits([f32::INFINITY]));
-    let raw = r#"{"id":"c","values":[3.5e+38]}"#.to_owned();
+    let raw = r#"{"id":"c","values":[3.5e38]}"#.to_owned();
     assert_eq!(found[2], Err((Reason::NotFinite, "values".into(), raw)));
 }
 
 /// Scenario: defects that the format can carry: null elements, sparse vectors with a null part or an
-/// index out of range, text that is not UTF-8.
+/// index out of range, text that is not UTF-8; numbers that JSON does not have beside a missing id.
 /// Guarantees: each is one bad row with its reason and what can be shown of it; its neighbours are read.
 #[test]
 fn defects_of_rows() {
-    let nulls = [Some(0.1), None];
+    let nulls = [Some(0.1), None, Some(f32::NAN), Some(f32::NEG_INFINITY)];
     let values = lists([Some(&nulls[..]), None, Some(&nulls[..1])]);
     let metadata: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![
         Some(br#"{"k":1}"#),
@@ -270,11 +270,24 @@ fn defects_of_rows() {
         ("values", values),
         ("metadata", metadata),
     ]));
-    let raw = r#"{"id":"a","values":[0.1,null],"metadata":{"k":1}}"#.to_owned();
+    let raw = r#"{"id":"a","values":[0.1,null,"NaN","-inf"],"metadata":{"k":1}}"#.to_owned();
     assert_eq!(found[0], Err((Reason::Malformed, "values".into(), raw)));
     let raw = "{\"id\":\"b\",\"metadata\":\"\u{fffd}\\\"\"}".to_owned();
     assert_eq!(found[1], Err((Reason::Malformed, "metadata".into(), raw)));
     assert_eq!(found[2].as_ref().unwrap().values, Some(bits([0.1])));
+
+    let price: ArrayRef = Arc::new(arrow_array::Float64Array::from(vec![f64::NAN, 0.5]));
+    let found = records(&plain(vec![
+        ("id", Arc::new(StringArray::new_null(2))),
+        ("values", vectors(2)),
+        ("price", price),
+    ]));
+    let shown = found.into_iter().map(|row| row.unwrap_err().2);
+    let expected = [
+        r#"{"values":[1.5,-2.0],"metadata":"{\"price\":NaN}"}"#,
+        r#"{"values":[1.5,-2.0],"metadata":{"price":0.5}}"#,
+    ];
+    assert!(shown.eq(expected));
 
     let rows = [
         Some((vec![1 << 32], vec![0.5])),

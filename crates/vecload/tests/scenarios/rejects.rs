@@ -160,7 +160,9 @@ async fn find_and_mend(input: &Path, bad: &[(&str, &str)], places: &[u64]) {
         let offset = letter["_reject"]["offset"].as_u64().expect("an offset");
         let before = &letters[line_at(rejected_file(&report), offset)];
         let (now, was) = (&letter["_reject"], &before["_reject"]);
-        // What could not be told at all has no more than its raw text.
+        // What could not be told at all has no more than its raw text, which stays.
+        assert_eq!(now["raw"], was["raw"]);
+        assert_eq!(now["raw_base64"], was["raw_base64"]);
         if was["raw"].is_null() && was["raw_base64"].is_null() {
             assert_eq!(now["reason"], was["reason"], "{before}");
             assert_eq!(field_of(now), field_of(was), "{before}");

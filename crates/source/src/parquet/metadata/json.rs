@@ -44,7 +44,8 @@ pub(super) fn check(array: &ArrayRef, at: usize) -> super::Result<()> {
     }
 }
 
-/// Writes a value. What JSON does not have is `null`, and bytes that are not UTF-8 are replaced.
+/// Writes a value. Numbers that JSON does not have are written by their names, so that the text is no
+/// JSON then; bytes that are not UTF-8 are replaced.
 pub(in crate::parquet) fn put_json(
     array: &dyn Array,
     at: usize,
@@ -106,8 +107,8 @@ pub(in crate::parquet) fn put_json(
             out.push_str(&decimal(&array.slice(at, 1), 0));
         }
         DataType::Float16 | DataType::Float32 | DataType::Float64 => match float(array, at) {
-            Some(number) if number.is_finite() => put_number(number, out),
-            _ => out.push_str("null"),
+            Some(number) => put_number(number, out),
+            None => out.push_str("null"),
         },
         found => put_other(array, at, found, times, out),
     }
@@ -153,9 +154,14 @@ fn float(array: &dyn Array, at: usize) -> Option<f64> {
     Some(values.value(at).to_f64())
 }
 
-/// A finite number, as short as it can be had back.
+/// A number, as short as it can be had back; by its name where JSON does not have it.
 fn put_number(number: f64, out: &mut String) {
-    out.push_str(&serde_json::to_string(&number).unwrap_or_default());
+    match number {
+        number if number.is_nan() => out.push_str("NaN"),
+        f64::INFINITY => out.push_str("Infinity"),
+        f64::NEG_INFINITY => out.push_str("-Infinity"),
+        number => out.push_str(&serde_json::to_string(&number).unwrap_or_default()),
+    }
 }
 
 /// A string, quoted.

@@ -152,18 +152,21 @@ impl MetadataColumn {
         }
     }
 
-    /// The metadata of a row as JSON for a person to read, if it has any.
+    /// The metadata of a row as JSON for a person to read, if it has any: an object, or the text of
+    /// what is none.
     pub(super) fn json(&self, row: usize) -> Option<String> {
+        let text = self.text(row)?;
+        Some(match crate::jsonl::is_object(&text) {
+            true => text,
+            false => serde_json::Value::String(text).to_string(),
+        })
+    }
+
+    fn text(&self, row: usize) -> Option<String> {
         let mut out = String::new();
         match self {
             Self::Absent => return None,
-            Self::Json(text) => {
-                let text = text.shown(row)?;
-                return Some(match crate::jsonl::is_object(&text) {
-                    true => text,
-                    false => serde_json::Value::String(text).to_string(),
-                });
-            }
+            Self::Json(text) => return text.shown(row),
             Self::Struct(structs, _) if structs.is_null(row) => return None,
             Self::Map(map) if map.0.is_null(row) => return None,
             Self::Struct(_, columns) | Self::Fields(columns) => {
