@@ -188,11 +188,19 @@ impl Names {
         Ok(written.ok().map(|()| scratch.as_str()))
     }
 
+    /// The bytes of a row's text, which need not be UTF-8. Of other types there are none.
+    pub(super) fn bytes(&self, row: usize) -> Option<&[u8]> {
+        match self {
+            Self::Text(text) => text.is_valid(row).then(|| text.value(row)),
+            _ => None,
+        }
+    }
+
     /// The text of a row for a person to read: bytes that are not UTF-8 are replaced.
     pub(super) fn shown(&self, row: usize) -> Option<String> {
-        if let Self::Text(text) = self {
-            let shown = |row| String::from_utf8_lossy(text.value(row)).into_owned();
-            return text.is_valid(row).then(|| shown(row));
+        if let Self::Text(_) = self {
+            let text = self.bytes(row)?;
+            return Some(String::from_utf8_lossy(text).into_owned());
         }
         let mut scratch = String::new();
         self.get(row, &mut scratch).ok()?.map(str::to_owned)

@@ -272,7 +272,7 @@ fn defects_of_rows() {
     ]));
     let raw = r#"{"id":"a","values":[0.1,null,"NaN","-inf"],"metadata":{"k":1}}"#.to_owned();
     assert_eq!(found[0], Err((Reason::Malformed, "values".into(), raw)));
-    let raw = "{\"id\":\"b\",\"metadata\":\"\u{fffd}\\\"\"}".to_owned();
+    let raw = r#"{"id":"b","metadata":"\\xff\""}"#.to_owned();
     assert_eq!(found[1], Err((Reason::Malformed, "metadata".into(), raw)));
     assert_eq!(found[2].as_ref().unwrap().values, Some(bits([0.1])));
 

@@ -11,7 +11,7 @@ use crate::{
     parquet::columns::{Flaw, put_uuid},
 };
 
-/// Fails if text within a value is not UTF-8, which [`put_json`] would replace.
+/// Fails if there is something within a value that [`put_json`] cannot write as JSON.
 pub(super) fn check(array: &ArrayRef, at: usize) -> super::Result<()> {
     if array.is_null(at) {
         return Ok(());
@@ -44,8 +44,7 @@ pub(super) fn check(array: &ArrayRef, at: usize) -> super::Result<()> {
     }
 }
 
-/// Writes a value. Numbers that JSON does not have are written by their names, so that the text is no
-/// JSON then; bytes that are not UTF-8 are replaced.
+/// Writes a value. Numbers that JSON does not have are written by their names, so that the text XX
 pub(in crate::parquet) fn put_json(
     array: &dyn Array,
     at: usize,
@@ -164,8 +163,29 @@ fn put_number(number: f64, out: &mut String) {
     }
 }
 
-/// A string, quoted.
+/// A string, quoted, [`marked`] where it is not UTF-8.
 pub(super) fn put_text(text: &[u8], out: &mut String) {
-    let text = String::from_utf8_lossy(text);
-    out.push_str(&serde_json::to_string(&text).unwrap_or_default());
+    out.push('"');
+    for chunk in text.utf8_chunks() {
+        let quoted = serde_json::to_string(chunk.valid()).unwrap_or_default();
+        let inner = quoted
+            .strip_prefix('"')
+            .and_then(|quoted| quoted.strip_suffix('"'));
+        out.push_str(inner.unwrap_or_default());
+        out.push_str(&marked(chunk.invalid()));
+    }
+    out.push('"');
+}
+
+/// Text in which bytes that are not UTF-8 stand as `\xff`. No JSON has that, so that the value cannot
+/// pass for what it was.
+pub(super) fn marked(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for chunk in text.utf8_chunks() {
+        out.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
 }

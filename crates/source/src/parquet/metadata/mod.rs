@@ -166,7 +166,7 @@ impl MetadataColumn {
         let mut out = String::new();
         match self {
             Self::Absent => return None,
-            Self::Json(text) => return text.shown(row),
+            Self::Json(text) => return text.bytes(row).map(json::marked),
             Self::Struct(structs, _) if structs.is_null(row) => return None,
             Self::Map(map) if map.0.is_null(row) => return None,
             Self::Struct(_, columns) | Self::Fields(columns) => {

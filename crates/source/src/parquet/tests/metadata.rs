@@ -507,13 +507,16 @@ fn metadata_in_columns() {
 }
 
 /// Scenario: text that is not UTF-8 in a field, in a list, in a nested value.
-/// Guarantees: it costs its row, which names the field.
+/// Guarantees: it costs its row, which names the field and shows the bytes in what is no JSON.
 #[test]
 fn text_that_is_not_utf8() {
-    let bad: ArrayRef = Arc::new(BinaryArray::from(vec![b"\xff".as_slice(), b"y"]));
+    let bad: ArrayRef = Arc::new(BinaryArray::from(vec![b"\"\xff".as_slice(), b"y"]));
     let fields = Fields::from(vec![Field::new("k", DataType::Binary, true)]);
     let nested: ArrayRef = Arc::new(StructArray::new(fields, vec![Arc::clone(&bad)], None));
-    for array in [bad, nested] {
+    for (array, shown) in [
+        (bad, r#"{"m":"\"\xff"}"#),
+        (nested, r#"{"m":{"k":"\"\xff"}}"#),
+    ] {
         let settings = PlanSettings {
             columns: Columns {
                 metadata_columns: vec!["m".into()],
@@ -529,5 +532,9 @@ fn text_that_is_not_utf8() {
         let (found, ..) = read_metadata(&bytes, &settings);
         assert_eq!(found[0], Err((Reason::Malformed, "metadata.m".into())));
         assert!(found[1].is_ok());
+        let rows = read(&bytes, &settings).unwrap();
+        let raw = rows[0].content.as_ref().unwrap_err().2.as_str();
+        let raw: serde_json::Value = serde_json::from_str(raw).unwrap();
+        assert_eq!(raw["metadata"], shown);
     }
 }
