@@ -8,6 +8,8 @@
 //! of one row is a [`BadRow`] and never an error, and memory is bounded whatever the size of files,
 //! row groups and lines. The API blocks: it is made for CPU worker threads.
 //!
+//! [`Plan::open_keys`] reads the keys of rows only, namespace and id: of Parquet files two columns.
+//!
 //! What a service accepts is not decided here: a record without a vector is a record.
 
 mod changes;
@@ -24,4 +26,4 @@ pub use error::{Place, SourceError, SourceErrorKind};
 pub use mapping::{Columns, Mapping};
 pub use parquet::hush_decoder_panics;
 pub use plan::{Filtered, Part, Plan, PlanSettings, Split, Timestamps};
-pub use reader::{BadRow, Records, Row, SplitReader};
+pub use reader::{BadRow, KeyReader, Records, Row, RowKey, RowKeys, SplitReader};

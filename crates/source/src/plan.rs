@@ -21,7 +21,7 @@ use crate::{
     discover::{Compression, Format, Input, InputKind},
     jsonl::JsonlInput,
     parquet::{HEADERS, ParquetInput},
-    reader::SplitReader,
+    reader::{KeyReader, SplitReader},
 };
 
 /// How to plan.
@@ -399,7 +399,34 @@ impl Plan {
     ///
     /// If the split is not of this plan.
     pub fn open(&self, split: &Split) -> Result<SplitReader, SourceError> {
-        self.reader(split, JsonlInput::read)
+        self.reader(split, ParquetInput::read, JsonlInput::read)
+    }
+
+    /// Opens a split to read the keys of its rows only. The rows are those of [`Plan::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Plan::open`]. A stream that has been read for its keys cannot be read again.
+    ///
+    /// # Panics
+    ///
+    /// As [`Plan::open`].
+    pub fn open_keys(&self, split: &Split) -> Result<KeyReader, SourceError> {
+        let reader = self.reader(split, ParquetInput::read_keys, JsonlInput::read)?;
+        Ok(KeyReader::new(reader))
+    }
+
+    /// How many bytes of its file [`Plan::open_keys`] reads of a split.
+    ///
+    /// # Panics
+    ///
+    /// If the split is not of this plan.
+    #[must_use]
+    pub fn key_bytes(&self, split: &Split) -> u64 {
+        match (&self.opened[split.input as usize], split.part) {
+            (Opened::Parquet(opened), Part::RowGroup { index, .. }) => opened.key_bytes(index),
+            _ => split.bytes,
+        }
     }
 
     /// Opens a split to look at its first rows. Of a stream there are only those that have been read
@@ -413,12 +440,13 @@ impl Plan {
     ///
     /// As [`Plan::open`].
     pub fn peek(&self, split: &Split) -> Result<SplitReader, SourceError> {
-        self.reader(split, JsonlInput::peek)
+        self.reader(split, ParquetInput::read, JsonlInput::peek)
     }
 
     fn reader(
         &self,
         split: &Split,
+        parquet: impl Fn(&ParquetInput, &Input, u32, u64) -> Result<crate::parquet::Reader, SourceError>,
         jsonl: impl Fn(
             &JsonlInput,
             &Input,
@@ -429,7 +457,7 @@ impl Plan {
         let opened = &self.opened[split.input as usize];
         let reader = match (opened, split.part) {
             (Opened::Parquet(opened), Part::RowGroup { index, first_row }) => {
-                SplitReader::parquet(opened.read(input, index, first_row)?)
+                SplitReader::parquet(parquet(opened, input, index, first_row)?)
             }
             (Opened::Jsonl(opened), Part::ByteRange { start, end }) => {
                 SplitReader::jsonl(jsonl(opened, input, start..end)?)

@@ -46,6 +46,23 @@ pub struct Row<'a> {
     pub content: Result<RecordRef<'a>, BadRow<'a>>,
 }
 
+/// What tells whether two rows are versions of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowKey<'a> {
+    /// The namespace that the row or its input names, if one does.
+    pub namespace: Option<&'a str>,
+    /// The id; never empty.
+    pub id: &'a str,
+}
+
+/// Reads the keys of a split's rows and as little else as can be, a block of rows at a time.
+#[derive(Debug)]
+pub struct KeyReader(SplitReader);
+
+/// The keys of a block of rows.
+#[derive(Debug)]
+pub struct RowKeys<'a>(&'a mut Records);
+
 /// A row that is no record.
 #[derive(Debug)]
 pub struct BadRow<'a> {
@@ -122,6 +139,53 @@ impl SplitReader {
     }
 }
 
+// === impl KeyReader ===
+
+impl KeyReader {
+    /// A reader of the keys of what a split's reader reads.
+    pub(crate) fn new(reader: SplitReader) -> Self {
+        Self(reader)
+    }
+
+    /// The keys of the next block of rows, or `None` at the end. A block has at least one row.
+    ///
+    /// # Errors
+    ///
+    /// As [`SplitReader::next`].
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it lends from the reader, which an iterator cannot"
+    )]
+    pub fn next(&mut self) -> Result<Option<RowKeys<'_>>, SourceError> {
+        Ok(self.0.next()?.map(RowKeys))
+    }
+}
+
+// === impl RowKeys ===
+
+impl RowKeys<'_> {
+    /// The number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The key of a row; `None` where its id is missing, empty, or cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    pub fn get(&mut self, index: usize) -> Option<RowKey<'_>> {
+        self.0.key(index)
+    }
+}
+
 // === impl Records ===
 
 impl Records {
@@ -169,11 +233,7 @@ impl Records {
     ///
     /// If there is no such row.
     pub fn row(&mut self, index: usize) -> Row<'_> {
-        assert!(
-            index < self.shown,
-            "there is no row {index} in a block of {}",
-            self.shown
-        );
+        self.expect(index);
         let mut row = match &mut self.block {
             Block::Parquet(batch) => batch.row(index),
             Block::Jsonl(lines) => lines.row(index),
@@ -186,4 +246,40 @@ impl Records {
         }
         row
     }
+
+    /// The key of a row, as [`RowKeys::get`] gives it: that of a record, and of a row that is none where
+    /// its id can be read. Nothing is counted as done to its fields.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    pub fn key(&mut self, index: usize) -> Option<RowKey<'_>> {
+        self.expect(index);
+        let (namespace, id) = match &mut self.block {
+            Block::Parquet(batch) => batch.key(index)?,
+            Block::Jsonl(lines) => lines.key(index)?,
+        };
+        let namespace = namespace.or(self.namespace.as_deref());
+        (!id.is_empty()).then_some(RowKey { namespace, id })
+    }
+
+    fn expect(&self, index: usize) {
+        assert!(
+            index < self.shown,
+            "there is no row {index} in a block of {}",
+            self.shown
+        );
+    }
+}
+
+/// The key of a row, owned. It must be that of the record, where the row is one.
+#[cfg(test)]
+pub(crate) fn checked_key(records: &mut Records, index: usize) -> Option<(Option<String>, String)> {
+    let owned = |namespace: Option<&str>, id: &str| (namespace.map(str::to_owned), id.to_owned());
+    let key = records.key(index).map(|key| owned(key.namespace, key.id));
+    if let Ok(record) = records.row(index).content {
+        let of_record = (!record.id.is_empty()).then(|| owned(record.namespace, record.id));
+        assert_eq!(key, of_record);
+    }
+    key
 }

@@ -58,6 +58,14 @@ struct Parts {
     values: bool,
 }
 
+/// How much of a line is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Record,
+    /// Id and namespace; all else is passed over.
+    Key,
+}
+
 /// The fields of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
@@ -81,10 +89,7 @@ pub(super) fn parse<'a>(
         let message = format!("invalid UTF-8 at byte {} of the line", error.valid_up_to());
         Reject::new(Reason::Malformed, "", message)
     })?;
-    let mut parsed = scratch.parse(line, keys, false)?;
-    if parsed.is_dead_letter {
-        parsed = scratch.parse(line, canonical, true)?;
-    }
+    let parsed = scratch.parse_either(line, keys, canonical, Wanted::Record)?;
     if parsed.sparse.indices != parsed.sparse.values {
         return Err(Field::Sparse.reject(incomplete()));
     }
@@ -117,6 +122,20 @@ pub(super) fn parse<'a>(
     })
 }
 
+/// The namespace and the id that `line` holds, if there is an id that can be read.
+pub(super) fn key<'a>(
+    line: &'a [u8],
+    keys: &Keys,
+    canonical: &Keys,
+    scratch: &'a mut Scratch,
+) -> Option<(Option<&'a str>, &'a str)> {
+    let line = str::from_utf8(line).ok()?;
+    let parsed = scratch.parse_either(line, keys, canonical, Wanted::Key);
+    let parsed = parsed.ok()?;
+    let text = |text: Text| text.of(line, &scratch.text);
+    Some((parsed.namespace.map(text), text(parsed.id?)))
+}
+
 fn incomplete() -> Flaw {
     Flaw {
         reason: Reason::InvalidSparse,
@@ -145,6 +164,11 @@ impl Field {
         }
     }
 
+    /// Whether it is a part of the key of a row.
+    fn is_of_key(self) -> bool {
+        matches!(self, Self::Id | Self::Namespace)
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Id => "id",
@@ -169,7 +193,27 @@ impl From<Flaw> for Reject {
 // === impl Scratch ===
 
 impl Scratch {
-    fn parse(&mut self, line: &str, keys: &Keys, is_dead_letter: bool) -> Result<Parsed, Reject> {
+    fn parse_either(
+        &mut self,
+        line: &str,
+        keys: &Keys,
+        canonical: &Keys,
+        wanted: Wanted,
+    ) -> Result<Parsed, Reject> {
+        let parsed = self.parse(line, keys, false, wanted)?;
+        match parsed.is_dead_letter {
+            true => self.parse(line, canonical, true, wanted),
+            false => Ok(parsed),
+        }
+    }
+
+    fn parse(
+        &mut self,
+        line: &str,
+        keys: &Keys,
+        is_dead_letter: bool,
+        wanted: Wanted,
+    ) -> Result<Parsed, Reject> {
         self.text.clear();
         self.fields.clear();
         self.not_read.clear();
@@ -203,6 +247,7 @@ impl Scratch {
                     parsed.is_dead_letter = true;
                     return Ok(parsed);
                 }
+                None if wanted == Wanted::Key => {}
                 None => {
                     self.others.push(xxh3_128_with_seed(key.as_bytes(), 0));
                     is_metadata = keys.is_flat_metadata(key);
@@ -214,10 +259,10 @@ impl Scratch {
             self.text.truncate(mark);
             cursor.expect(b':')?;
             match field {
-                Some(field) => self
+                Some(field) if wanted == Wanted::Record || field.is_of_key() => self
                     .field(field, &mut cursor, &mut parsed)
                     .map_err(|flaw| field.reject(flaw))?,
-                None => {
+                _ => {
                     cursor.peek();
                     let start = cursor.at();
                     if is_metadata {

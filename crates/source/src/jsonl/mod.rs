@@ -35,7 +35,7 @@ use self::{
     form::{Form, Head, namespace_of_tail},
     handed_back::handed_back,
     keys::Keys,
-    line::{Scratch, parse},
+    line::{Scratch, key, parse},
     lines::LineCutter,
 };
 use crate::{
@@ -430,6 +430,16 @@ impl Lines {
 
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// The namespace and the id of a row, if it has an id that can be read.
+    pub(crate) fn key(&mut self, index: usize) -> Option<(Option<&str>, &str)> {
+        let line = &self.chunk.rows[index];
+        if line.too_long {
+            return None;
+        }
+        let line = &self.chunk.buffer[line.range.clone()];
+        key(line, &self.keys, &self.canonical, &mut self.scratch)
     }
 
     pub(crate) fn row(&mut self, index: usize) -> Row<'_> {

@@ -7,7 +7,7 @@ use tempfile::NamedTempFile;
 use vecload_record::{Metadata, Reason};
 
 use super::*;
-use crate::{Columns, Format, Place};
+use crate::{Columns, Format, Place, reader::checked_key};
 
 /// A row, owned: position, and the record or the reject's reason, field and raw line.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +91,7 @@ fn read(input: &Input, columns: &Columns, range: Range<u64>, limits: Limits) -> 
     while let Some(records) = reader.next().unwrap() {
         assert!(!records.is_empty());
         for index in 0..records.len() {
+            checked_key(records, index);
             let row = records.row(index);
             assert_eq!(row.at.row, rows.len() as u64);
             rows.push(own(row));

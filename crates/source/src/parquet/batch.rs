@@ -69,6 +69,17 @@ impl Batch {
         self.decoded.as_ref().map_or(0, |decoded| decoded.rows)
     }
 
+    /// The namespace and the id of a row, if it has an id that can be read.
+    pub(crate) fn key(&mut self, index: usize) -> Option<(Option<&str>, &str)> {
+        let decoded = self.decoded.as_ref()?;
+        let id = decoded.id.get(index, &mut self.scratch.id).ok()??;
+        let namespace = match &decoded.namespace {
+            Some(names) => names.get(index, &mut self.scratch.namespace).ok()?,
+            None => None,
+        };
+        Some((namespace, id))
+    }
+
     pub(crate) fn row(&mut self, index: usize) -> Row<'_> {
         let decoded = match &self.decoded {
             Some(decoded) if index < decoded.rows => decoded,

@@ -173,6 +173,36 @@ impl ParquetInput {
         index: u32,
         first_row: u64,
     ) -> Result<Reader, SourceError> {
+        self.read_columns(&self.roles, input, index, first_row)
+    }
+
+    /// Opens the columns of the keys of a row group.
+    pub(crate) fn read_keys(
+        &self,
+        input: &Input,
+        index: u32,
+        first_row: u64,
+    ) -> Result<Reader, SourceError> {
+        self.read_columns(&self.roles.of_keys(), input, index, first_row)
+    }
+
+    /// What the columns of the keys of a row group take in the file.
+    pub(crate) fn key_bytes(&self, index: u32) -> u64 {
+        let group = self.metadata.metadata().row_group(index as usize);
+        self.roles
+            .of_keys()
+            .chunks(group)
+            .map(|(_, column)| column.compressed_size().unsigned_abs())
+            .fold(0, u64::saturating_add)
+    }
+
+    fn read_columns(
+        &self,
+        roles: &Roles,
+        input: &Input,
+        index: u32,
+        first_row: u64,
+    ) -> Result<Reader, SourceError> {
         let chunks = Chunks::open(input)?;
         let place = Place::RowGroup(index);
         let stated = self
@@ -184,14 +214,14 @@ impl ParquetInput {
             input.name.clone(),
             chunks,
             self.metadata.clone(),
-            self.roles.clone(),
+            roles.clone(),
             index as usize,
         )
         .map_err(|error| error_of(&input.name, error).at(place))?;
         Ok(Reader {
             name: input.name.clone(),
             place,
-            roles: self.roles.clone(),
+            roles: roles.clone(),
             timestamps: self.timestamps,
             group: Some(group),
             first_row,

@@ -107,6 +107,17 @@ impl Roles {
         Ok(roles)
     }
 
+    /// The columns of a row's key alone.
+    pub(super) fn of_keys(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            values: None,
+            sparse: None,
+            metadata: MetadataColumns::Absent,
+            namespace: self.namespace.clone(),
+        }
+    }
+
     /// What the columns were taken for. The length of vectors is told where the footer tells it.
     pub(super) fn mapping(&self, schema: &Schema, footer: &ParquetMetaData) -> Mapping {
         let mut mapping = Mapping::default();

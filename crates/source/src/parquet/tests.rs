@@ -25,7 +25,7 @@ use vecload_corpus::table::{lists, sparse, texts as ids};
 use vecload_record::Reason;
 
 use super::*;
-use crate::{Columns, Compression, Format, InputKind, Plan};
+use crate::{Columns, Compression, Format, InputKind, Plan, reader::checked_key};
 
 /// A row as it was read.
 #[derive(Debug, PartialEq)]
@@ -76,15 +76,32 @@ fn read(bytes: &[u8], settings: &PlanSettings) -> Result<Vec<Found>, SourceError
     for split in &plan.splits {
         let mut reader = plan.open(split)?;
         let before = found.len();
+        let mut keys = Vec::new();
         while let Some(records) = reader.next()? {
             for index in 0..records.len() {
+                keys.push(checked_key(records, index));
                 found.push(own(records.row(index)));
             }
         }
+        assert_eq!(keys_alone(&plan, split), keys);
+        assert!(plan.key_bytes(split) <= split.bytes);
         assert_eq!((found.len() - before) as u64, split.rows.unwrap());
     }
     assert_eq!(plan.rows(), Some(found.len() as u64));
     Ok(found)
+}
+
+/// The keys of a split, read without the rest.
+fn keys_alone(plan: &Plan, split: &crate::Split) -> Vec<Option<(Option<String>, String)>> {
+    let mut reader = plan.open_keys(split).unwrap();
+    let mut found = Vec::new();
+    while let Some(mut keys) = reader.next().unwrap() {
+        for index in 0..keys.len() {
+            let key = keys.get(index);
+            found.push(key.map(|key| (key.namespace.map(str::to_owned), key.id.to_owned())));
+        }
+    }
+    found
 }
 
 fn own(row: crate::Row<'_>) -> Found {

@@ -467,3 +467,53 @@ fn directories_as_namespaces() {
     let expected = ["a", "b", "year=2024"].map(|name| Some(name.to_owned()));
     assert_eq!(names(&taken), expected);
 }
+
+/// Scenario: lines that are no records, most of them with an id that can be read; a limit in their midst; a
+/// namespace of the directory.
+/// Guarantees: a key is told wherever there is an id, whatever else is wrong; an id that is missing, empty or in
+/// a line that is not JSON is none; rows keep their numbers, and what the limit leaves out has no key.
+#[test]
+fn keys_of_rows() {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("films");
+    fs::create_dir(&folder).unwrap();
+    let rows = [
+        (r#"{"id":"a","values":[1,"x"]}"#, Some(("films", "a"))),
+        (r#"{"values":[1],"namespace":"b","id":7}"#, Some(("b", "7"))),
+        (r#"{"id":"","values":[1]}"#, None),
+        (r#"{"id":null,"values":[1]}"#, None),
+        (r#"{"values":[1]}"#, None),
+        (r#"{"id":"torn","val"#, None),
+        (r#"{"id":"\u0061b","values":[]}"#, Some(("films", "ab"))),
+        (r#"{"_reject":{},"namespace":"","id":"c"}"#, Some(("", "c"))),
+        (r#"{"id":"left out"}"#, None),
+    ];
+    let lines: String = rows.iter().map(|(line, _)| format!("{line}\n")).collect();
+    fs::write(folder.join("a.jsonl"), lines).unwrap();
+    let argument = root.path().to_str().unwrap().to_owned();
+    let discovery = Discovery {
+        namespace_from_dir: true,
+        ..Discovery::default()
+    };
+    let settings = PlanSettings {
+        limit: Some(8),
+        ..PlanSettings::default()
+    };
+    let plan = Plan::new(discover(&[argument], &discovery).unwrap(), &settings).unwrap();
+    let split = &plan.splits[0];
+    assert_eq!(plan.key_bytes(split), split.bytes);
+    let mut reader = plan.open_keys(split).unwrap();
+    let mut keys = reader.next().unwrap().unwrap();
+    assert!(!keys.is_empty());
+    let found: Vec<_> = (0..keys.len())
+        .map(|row| {
+            keys.get(row)
+                .map(|key| (key.namespace.unwrap().to_owned(), key.id.to_owned()))
+        })
+        .collect();
+    let expected = rows[..8]
+        .iter()
+        .map(|(_, key)| key.map(|(namespace, id)| (namespace.to_owned(), id.to_owned())));
+    assert!(found.into_iter().eq(expected), "{plan:?}");
+    assert!(reader.next().unwrap().is_none());
+}
