@@ -50,6 +50,11 @@ mod namespace;
 mod opening;
 mod pacer;
 mod pipeline;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the load uses it from the next commit on")
+)]
+mod prescan;
 mod report;
 mod rows;
 mod run_dir;
