@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use vecload::{CheckReport, ExitCode, Load, Settings};
+use vecload::{CheckReport, DuplicatePolicy, ExitCode, Load, Settings};
 
 use crate::arguments::LoadArguments;
 use crate::load::{Embedded, print_config, settings};
@@ -124,6 +124,7 @@ fn write_text(report: &CheckReport, out: &mut String) -> std::fmt::Result {
             writeln!(out, "            {example}")?;
         }
     }
+    write_duplicates(report, out)?;
     for (field, actions) in &report.metadata_changes {
         for (action, times) in actions {
             writeln!(out, "metadata    field {field}: {action} {times} times")?;
@@ -180,6 +181,30 @@ pub(crate) fn ignored(directories: &[String]) -> String {
         more => format!(" and {more} more"),
     };
     format!("{named}{more}: not taken for namespaces; --namespace-from-dir does that")
+}
+
+fn write_duplicates(report: &CheckReport, out: &mut String) -> std::fmt::Result {
+    if report.duplicates == DuplicatePolicy::Any {
+        return writeln!(out, "duplicates  not looked for");
+    }
+    let first = size(report.prescan_bytes);
+    let Some(superseded) = report.records_superseded else {
+        let what = "looked for by --full and by a load";
+        return writeln!(out, "duplicates  {what}, which reads {first} for it first");
+    };
+    let rejected = report.rejects.get("duplicate_id");
+    let found = superseded + rejected.map_or(0, |rejected| rejected.count);
+    writeln!(
+        out,
+        "duplicates  {found} rows have the id of a later one; a load reads {first} first to find them"
+    )?;
+    match report.ids_without_version {
+        Some(ids @ 1..) => writeln!(
+            out,
+            "            {ids} ids are not loaded at all, for the last of their rows is rejected"
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn size(bytes: u64) -> String {

@@ -113,6 +113,11 @@ const GROUPS: [(&str, &[Flag]); 8] = [
         "Policy",
         &[
             flag(
+                "duplicates",
+                "POLICY",
+                "Ids that occur again: load the last, reject the others, or any [default: last]",
+            ),
+            flag(
                 "on_null",
                 "POLICY",
                 "Metadata fields that are null: drop or reject [default: drop]",
@@ -242,6 +247,11 @@ const GROUPS: [(&str, &[Flag]); 8] = [
                 "An input that has changed since: fail or restart-file [default: fail]",
             ),
             switch("retry_rejects", "Try records again that the run rejected"),
+            flag(
+                "scratch_dir",
+                "DIR",
+                "Where the search for duplicates spills to [otherwise the run's directory]",
+            ),
             flag("report", "PATH", "A further place for the report"),
         ],
     ),
@@ -317,6 +327,7 @@ mod tests {
             "namespace_requests",
             "max_duration",
             "run_dir",
+            "scratch_dir",
             "report",
         ]);
         let flags: Vec<&Flag> = GROUPS.iter().flat_map(|(_, flags)| *flags).collect();

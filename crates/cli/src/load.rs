@@ -196,6 +196,12 @@ fn tell(report: &Report, settings: &Settings) {
     if let Some(file) = &report.rejected_file {
         say(&format!("rejected records: {file}"));
     }
+    if report.ids_without_version > 0 {
+        say(&format!(
+            "ids of which no record is loaded, for the last one was rejected: {}",
+            report.ids_without_version
+        ));
+    }
     for (field, actions) in &report.metadata_changes {
         for (action, times) in actions {
             say(&format!("metadata field {field}: {action} {times} times"));

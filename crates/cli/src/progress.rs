@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as Style};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
-use vecload::{LogFormat, Progress, ProgressStyle, Settings};
+use vecload::{LogFormat, PrescanProgress, Progress, ProgressStyle, Settings};
 
 use crate::arguments::Verbosity;
 use crate::say;
@@ -51,6 +51,11 @@ async fn bar(mut progress: watch::Receiver<Progress>) {
     loop {
         ticks.tick().await;
         let now = progress.borrow().clone();
+        if let Some(prescan) = now.prescan {
+            bar.0.set_message(prescan_words(&prescan, start.elapsed()));
+            bar.0.tick();
+            continue;
+        }
         if let (Some(rows), false) = (now.rows, has_length) {
             bar.0.set_length(rows);
             bar.0.set_style(
@@ -82,7 +87,44 @@ async fn lines(progress: watch::Receiver<Progress>, format: LogFormat) {
     }
 }
 
+/// How far the search for duplicate ids is, for a person.
+fn prescan_words(now: &PrescanProgress, elapsed: Duration) -> String {
+    let left = prescan_seconds_left(now, elapsed)
+        .map_or_else(String::new, |left| format!(", {left:.0} s left"));
+    format!(
+        "looking for duplicate ids: {} rows, {:.1} of {:.1} MB{left}",
+        now.rows,
+        now.bytes as f64 / 1e6,
+        now.of_bytes as f64 / 1e6
+    )
+}
+
+fn prescan_seconds_left(now: &PrescanProgress, elapsed: Duration) -> Option<f64> {
+    let left = now.of_bytes.saturating_sub(now.bytes) as f64;
+    (now.bytes > 0).then(|| elapsed.as_secs_f64() * left / now.bytes as f64)
+}
+
+fn prescan_line(now: &PrescanProgress, elapsed: Duration, format: LogFormat) -> String {
+    let seconds = elapsed.as_secs_f64();
+    let left = prescan_seconds_left(now, elapsed).map(f64::round);
+    if format == LogFormat::Json {
+        return serde_json::json!({
+            "event": "prescan", "seconds": seconds.round(), "rows": now.rows, "bytes": now.bytes,
+            "of_bytes": now.of_bytes, "seconds_left": left,
+        })
+        .to_string();
+    }
+    let left = left.map_or_else(|| "unknown".to_owned(), |left| left.to_string());
+    format!(
+        "prescan seconds={seconds:.0} rows={} bytes={} of_bytes={} seconds_left={left}",
+        now.rows, now.bytes, now.of_bytes
+    )
+}
+
 fn line(now: &Progress, elapsed: Duration, format: LogFormat) -> String {
+    if let Some(prescan) = &now.prescan {
+        return prescan_line(prescan, elapsed, format);
+    }
     let seconds = elapsed.as_secs_f64();
     let rate = now.bytes as f64 / 1e6 / seconds.max(0.1);
     if format == LogFormat::Json {
@@ -135,8 +177,8 @@ mod tests {
     use super::*;
     use vecload::{Books, LimitedBy};
 
-    /// Scenario: a load of known and one of unknown length.
-    /// Guarantees: one line of `key=value`, or one JSON object.
+    /// Scenario: a load of unknown length, before and after its duplicates are found.
+    /// Guarantees: one line of `key=value`, or one JSON object; it says what is going on.
     #[test]
     fn a_line_is_for_machines_too() {
         let now = Progress {
@@ -154,6 +196,7 @@ mod tests {
                 limit: "throttling",
                 namespace: Some("a b".to_owned()),
             }),
+            prescan: None,
         };
         let five = Duration::from_secs(5);
         assert_eq!(
@@ -165,5 +208,23 @@ mod tests {
         assert_eq!(json["event"], "progress");
         assert_eq!(json["mb_per_s"], 5.0);
         assert_eq!(json["limited_by_namespace"], "a b");
+        let now = Progress {
+            prescan: Some(PrescanProgress {
+                rows: 7,
+                bytes: 250,
+                of_bytes: 1000,
+            }),
+            ..now
+        };
+        assert_eq!(
+            line(&now, five, LogFormat::Text),
+            "prescan seconds=5 rows=7 bytes=250 of_bytes=1000 seconds_left=15"
+        );
+        let json: serde_json::Value =
+            serde_json::from_str(&line(&now, five, LogFormat::Json)).expect("JSON");
+        assert_eq!(
+            (&json["event"], &json["seconds_left"]),
+            (&"prescan".into(), &15.0.into())
+        );
     }
 }

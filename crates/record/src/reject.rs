@@ -34,13 +34,15 @@ pub enum Reason {
     RecordTooLarge,
     /// The namespace's name is longer than 512 characters, not ASCII, or has a NUL.
     InvalidNamespace,
+    /// A later row has the same id in the same namespace, and that is not to be.
+    DuplicateId,
     /// The service refused the record; the message is the service's.
     Refused,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Malformed,
         Self::LineTooLong,
         Self::MissingId,
@@ -55,6 +57,7 @@ impl Reason {
         Self::MetadataTooLarge,
         Self::RecordTooLarge,
         Self::InvalidNamespace,
+        Self::DuplicateId,
         Self::Refused,
     ];
 
@@ -76,6 +79,7 @@ impl Reason {
             Self::MetadataTooLarge => "metadata_too_large",
             Self::RecordTooLarge => "record_too_large",
             Self::InvalidNamespace => "invalid_namespace",
+            Self::DuplicateId => "duplicate_id",
             Self::Refused => "refused",
         }
     }

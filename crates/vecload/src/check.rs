@@ -4,17 +4,26 @@
 //! nothing is sent. A quick check looks at the first rows of each input and scales up; a full one
 //! looks at all, and its counts equal those of the load.
 
+mod estimate;
+
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use vecload_pinecone::{
     IndexShape, Limits, MetadataPolicy, Scratch, append, check_namespace, measure, namespace_bytes,
 };
 use vecload_record::{Reason, RecordRef, Reject};
-use vecload_source::{Format, InputKind, Part, Plan, SourceError, Split};
+use vecload_source::{Part, Plan, Split};
 
+pub(crate) use self::estimate::Ceilings;
+pub use self::estimate::{Estimate, Import};
+use self::estimate::{estimate, import};
 use crate::namespace::{DEFAULT_NAMESPACE, wire_name};
+use crate::prescan::{PrescanError, VerdictReader, Verdicts, scanned_bytes};
+use crate::rows::RowSet;
+use crate::settings::DuplicatePolicy;
+use crate::worker::duplicate_id;
 
 /// How many rows of each input a quick check looks at.
 pub(crate) const QUICK_ROWS: u64 = 10_000;
@@ -44,6 +53,16 @@ pub struct CheckReport {
     pub records_good: u64,
     /// The rest, by reason.
     pub rejects: BTreeMap<&'static str, Rejected>,
+    /// What becomes of rows whose id a later row has.
+    pub duplicates: DuplicatePolicy,
+    /// Bytes of the inputs that a load reads first to find such rows.
+    pub prescan_bytes: u64,
+    /// Rows that would not be loaded since a later one has their id, where all rows were looked at for
+    /// it.
+    pub records_superseded: Option<u64>,
+    /// Ids of which no record would be loaded, since the last one with that id would be rejected; where
+    /// all rows were looked at for it.
+    pub ids_without_version: Option<u64>,
     /// What would be done to metadata fields: how often, by field and action.
     pub metadata_changes: BTreeMap<String, BTreeMap<String, u64>>,
     /// How many namespaces there are.
@@ -78,65 +97,13 @@ pub struct Rejected {
     pub examples: Vec<String>,
 }
 
-/// What a load would take, scaled up where not all rows were looked at.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Estimate {
-    /// Records that would be loaded.
-    pub records: u64,
-    /// Requests, where each namespace has the memory it wants.
-    pub requests: u64,
-    /// Records in each.
-    pub records_per_request: f64,
-    /// Bytes of all requests.
-    pub bytes: u64,
-    /// Seconds at the ceilings of the namespaces and the total rate.
-    pub seconds_at_ceilings: f64,
-    /// Seconds over an uplink of 12.5 MB/s (100 Mbit/s).
-    pub seconds_at_100_mbit: f64,
-    /// What INV-6 allows, in bytes.
-    pub memory_bound_bytes: u64,
-    /// Write units if every record is new.
-    pub write_units_min: u64,
-    /// Write units if every record replaces one of its size.
-    pub write_units_max: u64,
-    /// Their price at `write_unit_price`, in US dollars.
-    pub cost_usd_min: f64,
-    /// The same for the larger number.
-    pub cost_usd_max: f64,
-}
-
-/// Pinecone's own bulk import, which reads Parquet from a bucket.
-#[derive(Debug, Clone, Serialize)]
-pub struct Import {
-    /// Whether the inputs as they are could be imported, once they are in a bucket.
-    pub possible: bool,
-    /// What stands in the way, and what is to be known.
-    pub reasons: Vec<String>,
-    /// Its price at `import_price`, in US dollars.
-    pub cost_usd: f64,
-}
-
-/// The rates and prices that an estimate needs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ceilings {
-    pub(crate) namespace_bytes: Option<f64>,
-    pub(crate) namespace_requests: Option<f64>,
-    pub(crate) total_bytes: Option<f64>,
-    /// The byte budget.
-    pub(crate) memory: u64,
-    pub(crate) memory_bound_bytes: u64,
-    /// US dollars for a million write units.
-    pub(crate) write_unit_price: f64,
-    /// US dollars for a GB.
-    pub(crate) import_price: f64,
-}
-
 /// The rules that records must keep.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     pub(crate) shape: IndexShape,
     pub(crate) limits: Limits,
     pub(crate) policy: MetadataPolicy,
+    pub(crate) duplicates: DuplicatePolicy,
 }
 
 /// What the rows of some splits came to.
@@ -146,6 +113,8 @@ struct Tally {
     namespaces: BTreeMap<String, NamespaceTally>,
     rejects: BTreeMap<Reason, Rejected>,
     changes: BTreeMap<(String, String), u64>,
+    superseded: u64,
+    ids_without_version: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -174,15 +143,17 @@ struct Portion<'a> {
     rows: u64,
 }
 
-/// Looks at the rows of a plan as a load would.
+/// Looks at the rows of a plan as a load would. Which of them are superseded is known to a full check,
+/// where that matters.
 pub(crate) fn check(
     rules: &Rules,
     plan: &Plan,
     default_namespace: &str,
     full: bool,
+    verdicts: Option<&Arc<Verdicts>>,
     workers: usize,
     ceilings: &Ceilings,
-) -> Result<CheckReport, SourceError> {
+) -> Result<CheckReport, PrescanError> {
     let mut portions: Vec<Portion<'_>> = if full {
         let rows = u64::MAX;
         plan.splits
@@ -199,11 +170,12 @@ pub(crate) fn check(
     // Taken from the end, so that examples come from the beginning.
     portions.reverse();
     let portions = Mutex::new(portions);
-    let tallies: Vec<Result<Tally, SourceError>> = std::thread::scope(|scope| {
+    let tallies: Vec<Result<Tally, PrescanError>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers)
             .map(|_| {
                 scope.spawn(|| {
                     let mut tally = Tally::default();
+                    let mut verdicts = verdicts.map(VerdictReader::new);
                     let next = || {
                         portions
                             .lock()
@@ -211,7 +183,7 @@ pub(crate) fn check(
                             .pop()
                     };
                     while let Some(portion) = next() {
-                        tally.take(rules, plan, default_namespace, &portion)?;
+                        tally.take(rules, plan, default_namespace, &portion, verdicts.as_mut())?;
                     }
                     Ok(tally)
                 })
@@ -230,7 +202,7 @@ pub(crate) fn check(
     for tally in tallies {
         all.merge(tally?);
     }
-    Ok(all.into_report(plan, full, ceilings, rules.limits.request_bytes))
+    Ok(all.into_report(plan, full, verdicts.is_some(), rules, ceilings))
 }
 
 // === impl Rules ===
@@ -261,13 +233,15 @@ impl Tally {
         plan: &Plan,
         default_namespace: &str,
         portion: &Portion<'_>,
-    ) -> Result<(), SourceError> {
+        mut verdicts: Option<&mut VerdictReader>,
+    ) -> Result<(), PrescanError> {
         let mut scratch = Scratch::new(rules.policy);
         let mut out = Vec::new();
         let mut left = portion.rows;
         for split in portion.splits {
             let input = &plan.inputs[split.input as usize];
             let mut reader = plan.open(split)?;
+            let mut first = 0;
             while let Some(records) = reader.next()? {
                 if left == 0 {
                     return Ok(());
@@ -276,20 +250,36 @@ impl Tally {
                     .len()
                     .min(usize::try_from(left).unwrap_or(usize::MAX));
                 left -= rows as u64;
-                for index in 0..rows {
-                    let row = records.row(index);
+                let numbers = first..first + rows as u64;
+                first = numbers.end;
+                let superseded = match &mut verdicts {
+                    Some(verdicts) => verdicts.superseded(split.id, numbers.clone())?,
+                    None => RowSet::default(),
+                };
+                for (index, number) in numbers.enumerate() {
                     let seen = self.inputs.entry(split.input).or_default();
                     seen.rows += 1;
+                    if superseded.contains(number) && rules.duplicates == DuplicatePolicy::Last {
+                        self.superseded += 1;
+                        let key = records.key(index);
+                        let named = key.and_then(|key| key.namespace);
+                        self.namespace(named.unwrap_or(default_namespace)).rows += 1;
+                        continue;
+                    }
+                    let row = records.row(index);
                     seen.bytes = seen.bytes.max(row.at.locator);
+                    let named = match &row.content {
+                        Ok(record) => record.namespace,
+                        Err(bad) => bad.namespace,
+                    };
+                    let name = named.unwrap_or(default_namespace);
                     let outcome = match &row.content {
-                        Err(bad) => Err((default_namespace.to_owned(), bad.reject.clone())),
-                        Ok(record) => {
-                            let name = record.namespace.unwrap_or(default_namespace);
-                            rules
-                                .judge(record, name, &mut scratch, &mut out)
-                                .map(|()| name.to_owned())
-                                .map_err(|reject| (name.to_owned(), reject))
-                        }
+                        _ if superseded.contains(number) => Err((name.to_owned(), duplicate_id())),
+                        Err(bad) => Err((name.to_owned(), bad.reject.clone())),
+                        Ok(record) => rules
+                            .judge(record, name, &mut scratch, &mut out)
+                            .map(|()| name.to_owned())
+                            .map_err(|reject| (name.to_owned(), reject)),
                     };
                     match outcome {
                         Ok(name) => {
@@ -309,6 +299,10 @@ impl Tally {
                             };
                             let place = format!("{}, {place} {}", input.name, row.at.locator);
                             self.reject(&reject, &place);
+                            if let Some(verdicts) = &mut verdicts {
+                                let supersedes = verdicts.supersedes(split.id, number)?;
+                                self.ids_without_version += u64::from(supersedes > 0);
+                            }
                         }
                     }
                 }
@@ -375,9 +369,18 @@ impl Tally {
         for (change, times) in other.changes {
             *self.changes.entry(change).or_default() += times;
         }
+        self.superseded += other.superseded;
+        self.ids_without_version += other.ids_without_version;
     }
 
-    fn into_report(self, plan: &Plan, full: bool, ceilings: &Ceilings, cap: usize) -> CheckReport {
+    fn into_report(
+        self,
+        plan: &Plan,
+        full: bool,
+        has_verdicts: bool,
+        rules: &Rules,
+        ceilings: &Ceilings,
+    ) -> CheckReport {
         let mut inputs = Vec::new();
         let mut estimated = 0.0;
         for (number, input) in plan.inputs.iter().enumerate() {
@@ -418,7 +421,12 @@ impl Tally {
             .collect();
         largest.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         largest.truncate(NAMED_NAMESPACES);
-        let estimate = estimate(&self.namespaces, scale, ceilings, cap);
+        let estimate = estimate(
+            &self.namespaces,
+            scale,
+            ceilings,
+            rules.limits.request_bytes,
+        );
         let rows = inputs.iter().map(|input| input.rows).sum();
         CheckReport {
             schema_version: crate::report::SCHEMA_VERSION,
@@ -441,6 +449,13 @@ impl Tally {
                 .into_iter()
                 .map(|(reason, rejected)| (reason.name(), rejected))
                 .collect(),
+            duplicates: rules.duplicates,
+            prescan_bytes: match rules.duplicates {
+                DuplicatePolicy::Any => 0,
+                DuplicatePolicy::Last | DuplicatePolicy::Reject => scanned_bytes(plan),
+            },
+            records_superseded: has_verdicts.then_some(self.superseded),
+            ids_without_version: has_verdicts.then_some(self.ids_without_version),
             metadata_changes: nested(self.changes),
             namespaces: self.namespaces.len() as u64,
             largest_namespaces: largest,
@@ -477,95 +492,6 @@ fn nested(changes: BTreeMap<(String, String), u64>) -> BTreeMap<String, BTreeMap
         fields.entry(field).or_default().insert(action, times);
     }
     fields
-}
-
-fn estimate(
-    namespaces: &BTreeMap<String, NamespaceTally>,
-    scale: f64,
-    ceilings: &Ceilings,
-    cap: usize,
-) -> Estimate {
-    // With many namespaces at once each has only its share of the budget to fill a request in.
-    let share = ceilings.memory as f64 / namespaces.len().max(1) as f64;
-    let (mut records, mut requests, mut bytes, mut slowest) = (0.0, 0.0, 0.0, 0.0_f64);
-    for seen in namespaces.values().filter(|seen| seen.records > 0) {
-        let all_bytes = seen.bytes as f64 * scale;
-        // As large as they were seen where they were filled, otherwise as large as they will get.
-        let request = (seen.bytes as f64 / seen.requests as f64 * scale.max(1.0))
-            .min(cap as f64)
-            .min(share);
-        let filled = if seen.requests > 1 {
-            (seen.bytes as f64 / seen.requests as f64).min(share)
-        } else {
-            request
-        };
-        let all_requests = (all_bytes / filled.max(1.0)).ceil().max(1.0);
-        records += seen.records as f64 * scale;
-        requests += all_requests;
-        bytes += all_bytes;
-        let by_bytes = ceilings
-            .namespace_bytes
-            .map_or(0.0, |rate| all_bytes / rate);
-        let by_requests = ceilings
-            .namespace_requests
-            .map_or(0.0, |rate| all_requests / rate);
-        slowest = slowest.max(by_bytes).max(by_requests);
-    }
-    let total = ceilings.total_bytes.map_or(0.0, |rate| bytes / rate);
-    // One unit for each kilobyte of a request, five at least.
-    let units = (bytes / 1000.0).max(5.0 * requests);
-    let price = |units: f64| units / 1e6 * ceilings.write_unit_price;
-    Estimate {
-        records: records.round() as u64,
-        requests: requests.round() as u64,
-        records_per_request: if requests > 0.0 {
-            records / requests
-        } else {
-            0.0
-        },
-        bytes: bytes.round() as u64,
-        seconds_at_ceilings: slowest.max(total),
-        seconds_at_100_mbit: bytes / 12.5e6,
-        memory_bound_bytes: ceilings.memory_bound_bytes,
-        write_units_min: units.round() as u64,
-        write_units_max: (units + bytes / 1000.0).round() as u64,
-        cost_usd_min: price(units),
-        cost_usd_max: price(units + bytes / 1000.0),
-    }
-}
-
-/// Whether Pinecone's bulk import takes these inputs, by its documented fences.
-fn import(plan: &Plan, estimate: &Estimate, ceilings: &Ceilings) -> Import {
-    let mut reasons = Vec::new();
-    let mut possible = true;
-    let mut against = |is_so: bool, reason: &str| {
-        if is_so {
-            possible = false;
-            reasons.push(reason.to_owned());
-        }
-    };
-    let all = || plan.inputs.iter();
-    against(
-        all().any(|input| input.format != Format::Parquet || input.kind == InputKind::Stream),
-        "it reads Parquet files only",
-    );
-    against(
-        (0..plan.inputs.len()).any(|input| !plan.mapping(input as u32).is_import_schema()),
-        "it takes the columns id, values, sparse_values and metadata (JSON text) only",
-    );
-    against(
-        all().any(|input| input.bytes > 10_000_000_000),
-        "it takes files of at most 10 GB",
-    );
-    reasons.push("the files must be in a bucket, one directory for each namespace".to_owned());
-    reasons.push("the namespaces must not exist yet".to_owned());
-    reasons
-        .push("it needs a Standard or Enterprise plan, and takes ten minutes at least".to_owned());
-    Import {
-        possible,
-        reasons,
-        cost_usd: estimate.bytes as f64 / 1e9 * ceilings.import_price,
-    }
 }
 
 impl CheckReport {

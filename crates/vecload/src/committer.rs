@@ -19,6 +19,7 @@ use crate::checkpoint::{Checkpoint, Entry, Rows, State};
 use crate::dead_letters::{Locator, dead_letter};
 use crate::events::{Event, RejectedRow};
 use crate::ledger::{Books, Ledger, Unbalanced};
+use crate::prescan::VerdictReader;
 use crate::settings::MaxRejects;
 use crate::stop::{ExitCode, Stop, StopReason};
 use crate::telemetry::Metric;
@@ -40,6 +41,8 @@ pub(crate) struct Committer {
     plan: Arc<Plan>,
     stop: Arc<Stop>,
     max_rejects: MaxRejects,
+    /// What the prescan found, if there was one.
+    verdicts: Option<VerdictReader>,
     state: State,
     checkpoint: Checkpoint,
     report: RunningReport,
@@ -68,6 +71,7 @@ impl Committer {
         plan: Arc<Plan>,
         stop: Arc<Stop>,
         max_rejects: MaxRejects,
+        verdicts: Option<VerdictReader>,
         (state, checkpoint): (State, Checkpoint),
         report: RunningReport,
         books: watch::Sender<Books>,
@@ -77,6 +81,7 @@ impl Committer {
             plan,
             stop,
             max_rejects,
+            verdicts,
             state,
             checkpoint,
             report,
@@ -151,6 +156,15 @@ impl Committer {
                     .set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
             }
             Event::Rejected(row) => self.rejected(*row)?,
+            Event::Superseded { namespace, rows } => {
+                let rows = Rows(rows);
+                let records = rows.count();
+                self.settle(&Entry::Superseded {
+                    namespace: namespace.name().to_owned(),
+                    rows,
+                })?;
+                counter!(Metric::Records.name(), "status" => "superseded").increment(records);
+            }
             Event::SplitRead { split, rows } => self.settle(&Entry::SplitRead { split, rows })?,
             Event::Unreadable { split, message } => {
                 tracing::error!(split, error = %message, "input became unreadable");
@@ -184,7 +198,11 @@ impl Committer {
         let file = &self.plan.inputs[split.input as usize].name;
         let reason = row.reject.reason.name();
         tracing::debug!(file, ?locator, reason, error = %row.reject, "record rejected");
-        let line = dead_letter(file, locator, &row).map_err(io::Error::from)?;
+        let supersedes = match &mut self.verdicts {
+            Some(verdicts) => verdicts.supersedes(row.split, row.row)?,
+            None => 0,
+        };
+        let line = dead_letter(file, locator, &row, supersedes).map_err(io::Error::from)?;
         // The dead letter first, then the record that counts it (INV-5).
         let letters = self.checkpoint.dead_letter(&self.state, &line)?;
         self.settle(&Entry::Rejected {
@@ -192,7 +210,7 @@ impl Committer {
             split: row.split,
             row: row.row,
             reason: reason.to_owned(),
-            supersedes: 0,
+            supersedes,
             changes: row.changes,
             letters,
         })?;

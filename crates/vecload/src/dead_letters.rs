@@ -28,13 +28,15 @@ pub(crate) enum Locator {
     Offset(u64),
 }
 
-/// The line of a rejected row, its newline included.
+/// The line of a rejected row, its newline included. It says how many earlier rows with its id are not
+/// loaded either because of it, if there are any.
 pub(crate) fn dead_letter(
     file: &str,
     locator: Locator,
     row: &RejectedRow,
+    supersedes: u64,
 ) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(&compose(file, locator, row)?)?;
+    let mut line = serde_json::to_vec(&compose(file, locator, row, supersedes)?)?;
     line.push(b'\n');
     Ok(line)
 }
@@ -43,7 +45,12 @@ pub(crate) fn dead_letter(
 #[derive(Debug, Default, Serialize)]
 struct Line(BTreeMap<String, Box<RawValue>>);
 
-fn compose(file: &str, locator: Locator, row: &RejectedRow) -> serde_json::Result<Line> {
+fn compose(
+    file: &str,
+    locator: Locator,
+    row: &RejectedRow,
+    supersedes: u64,
+) -> serde_json::Result<Line> {
     let mut reject = Map::new();
     reject.insert("file".to_owned(), json!(file));
     match locator {
@@ -55,6 +62,9 @@ fn compose(file: &str, locator: Locator, row: &RejectedRow) -> serde_json::Resul
         reject.insert("field".to_owned(), json!(row.reject.field));
     }
     reject.insert("message".to_owned(), json!(row.reject.message));
+    if supersedes > 0 {
+        reject.insert("supersedes".to_owned(), json!(supersedes));
+    }
 
     let mut line = match &row.content {
         Content::Record(record) => Line(
@@ -154,17 +164,18 @@ mod tests {
             "f.parquet",
             Locator::Row(3),
             &rejected(Content::Record(record.expect("an object"))),
+            2,
         );
         assert_eq!(
             serde_json::from_slice::<Value>(&line.expect("a line")).expect("JSON"),
             json!({
                 "id": "a", "values": [0.0], "namespace": "ns",
-                "_reject": {"file": "f.parquet", "row": 3, "reason": "all_zero", "field": "values", "message": "all values are zero"},
+                "_reject": {"file": "f.parquet", "row": 3, "reason": "all_zero", "field": "values", "message": "all values are zero", "supersedes": 2},
             })
         );
         let raw = |bytes: &[u8]| {
             let row = rejected(Content::Raw(bytes.to_vec()));
-            let line = dead_letter("f.jsonl", Locator::Offset(17), &row).expect("a line");
+            let line = dead_letter("f.jsonl", Locator::Offset(17), &row, 0).expect("a line");
             assert!(line.ends_with(b"\n"));
             serde_json::from_slice::<Value>(&line).expect("JSON")
         };

@@ -16,6 +16,13 @@ pub(crate) enum Event {
     Loaded(LoadedRows),
     /// A row will never be loaded.
     Rejected(Box<RejectedRow>),
+    /// Later rows have the ids of rows of a namespace.
+    Superseded {
+        /// Where they would have gone.
+        namespace: Arc<Namespace>,
+        /// The rows.
+        rows: Vec<RowRun>,
+    },
     /// A split was read to its end.
     SplitRead {
         /// The split's number.

@@ -53,6 +53,7 @@ const KNOBS: &[&str] = &[
     "resume",
     "retry_rejects",
     "run_dir",
+    "scratch_dir",
     "seed",
     "total_rate",
     "workers",

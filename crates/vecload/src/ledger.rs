@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use vecload_record::RowRun;
@@ -280,6 +281,24 @@ impl Ledger {
         self.rejected_by_reason.clear();
         self.ids_without_version = 0;
         self.forget_unsettled();
+    }
+
+    /// Takes every superseded row for unread: `superseded` says of a split which of the rows before
+    /// that one are.
+    pub(crate) fn reopen_superseded<E>(
+        &mut self,
+        mut superseded: impl FnMut(u32, Range<u64>) -> Result<RowSet, E>,
+    ) -> Result<(), E> {
+        for (number, split) in (0..).zip(&mut self.splits) {
+            let rows = superseded(number, 0..split.settled.end())?;
+            split.settled.subtract(&rows);
+        }
+        let namespaces = self.namespaces.values_mut().map(|all| &mut all.books);
+        for books in self.inputs.iter_mut().chain(namespaces) {
+            books.superseded = 0;
+        }
+        self.forget_unsettled();
+        Ok(())
     }
 
     /// The books with changed inputs to be read from their beginning. What was settled of those before

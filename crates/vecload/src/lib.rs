@@ -50,10 +50,6 @@ mod namespace;
 mod opening;
 mod pacer;
 mod pipeline;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the load uses it from the next commit on")
-)]
 mod prescan;
 mod report;
 mod rows;
@@ -71,15 +67,15 @@ mod worker;
 
 pub use check::{CheckReport, CheckedInput, Estimate, Import, Rejected};
 pub use ledger::Books;
-pub use load::{Load, LoadBuilder, LoadError, Notice, Progress, StopHandle};
+pub use load::{Load, LoadBuilder, LoadError, Notice, PrescanProgress, Progress, StopHandle};
 pub use opening::NextCommand;
 pub use report::{
     InputReport, Latency, NamespaceReport, Report, SCHEMA_VERSION, Status, TargetReport, Unread,
     WriteUnits,
 };
 pub use settings::{
-    ApiKey, FormatChoice, Layers, LogFormat, MaxRejects, NestedPolicy, NullPolicy, OnInputChange,
-    Pacing, ProgressStyle, Resume, Settings, SettingsError, TimestampForm,
+    ApiKey, DuplicatePolicy, FormatChoice, Layers, LogFormat, MaxRejects, NestedPolicy, NullPolicy,
+    OnInputChange, Pacing, ProgressStyle, Resume, Settings, SettingsError, TimestampForm,
 };
 pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;

@@ -3,6 +3,7 @@
 mod checking;
 mod error;
 mod notice;
+mod prescanning;
 mod shape;
 
 use std::path::PathBuf;
@@ -32,9 +33,10 @@ use crate::ledger::Books;
 use crate::opening::{self, Asked, Commands, NextCommand, Opened, Refusal, Run};
 use crate::pacer::Rates;
 use crate::pipeline::{self, Finished, Handles, Job, Knobs};
+use crate::prescan;
 use crate::report::{Header, Report, TargetReport};
 use crate::run_dir::{RunDir, new_run_id};
-use crate::settings::{NestedPolicy, NullPolicy, Settings};
+use crate::settings::{DuplicatePolicy, NestedPolicy, NullPolicy, Settings};
 use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Pinecone;
 use crate::telemetry;
@@ -80,6 +82,19 @@ pub struct Progress {
     pub throttled: u64,
     /// What limited the load in the last seconds.
     pub limited_by: Option<LimitedBy>,
+    /// How far the search for duplicate ids is, while it goes on. Nothing is loaded meanwhile.
+    pub prescan: Option<PrescanProgress>,
+}
+
+/// How far the search for duplicate ids is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PrescanProgress {
+    /// Rows whose ids were read.
+    pub rows: u64,
+    /// Bytes of the inputs that were read to the end of a split.
+    pub bytes: u64,
+    /// Bytes of the inputs that will be read.
+    pub of_bytes: u64,
 }
 
 // === impl Load ===
@@ -152,14 +167,11 @@ impl Load {
         header.target.metric = shape.metric.map(vecload_pinecone::Metric::name);
         let shape = match shape::fit(shape, &plan, settings, &header.target.name) {
             Ok(shape) => shape,
-            Err(error) => {
-                if run.is_new {
-                    run.dir
-                        .discard()
-                        .map_err(|error| LoadError::unwritten(&error))?;
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(given_up(run, error)),
+        };
+        let verdicts = match self.verdicts(&run, &plan).await {
+            Ok(verdicts) => verdicts,
+            Err(error) => return Err(given_up(run, error)),
         };
 
         let traffic = Arc::new(Traffic::new(settings.worker_count()));
@@ -173,6 +185,8 @@ impl Load {
             plan: Arc::clone(&plan),
             default_namespace: settings.namespace.clone(),
             max_rejects: settings.max_rejects,
+            verdicts,
+            reject_superseded: settings.duplicates == DuplicatePolicy::Reject,
         };
         let running = {
             let (header, plan, traffic) = (header.clone(), Arc::clone(&plan), Arc::clone(&traffic));
@@ -319,6 +333,7 @@ impl Load {
                     attempts: counts.attempts,
                     throttled: counts.throttled,
                     limited_by: Some(traffic.waits().of_now()),
+                    prescan: None,
                 });
                 tokio::time::sleep(PROGRESS_EVERY).await;
             }
@@ -518,17 +533,34 @@ fn knobs(settings: &Settings, random: &mut StdRng) -> Knobs {
     }
 }
 
-/// What INV-6 allows: the budget, what each worker reads, and a constant.
+/// What INV-6 allows: the budget, what each worker reads, the prescan, and a constant.
 fn memory_bound(settings: &Settings, page_bytes: u64) -> u64 {
     const PER_WORKER: u64 = 8 << 20;
     const CONSTANT: u64 = 40_000_000;
     let workers = settings.worker_count() as u64;
     let reading = workers.saturating_mul(page_bytes.saturating_add(PER_WORKER));
+    let prescan = match settings.duplicates {
+        DuplicatePolicy::Any => 0,
+        DuplicatePolicy::Last | DuplicatePolicy::Reject => prescan::MEMORY as u64,
+    };
     settings
         .memory
         .0
         .saturating_add(reading)
+        .saturating_add(prescan)
         .saturating_add(CONSTANT)
+}
+
+/// The error of a load that was refused before anything was sent. Of a run that was begun for it
+/// nothing is left.
+fn given_up(run: Run, error: LoadError) -> LoadError {
+    if !run.is_new {
+        return error;
+    }
+    match run.dir.discard() {
+        Ok(()) => error,
+        Err(error) => LoadError::unwritten(&error),
+    }
 }
 
 fn interrupted() -> StopReason {

@@ -12,11 +12,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use vecload_record::Reason;
 use vecload_source::{InputKind, Plan};
 
 use crate::checkpoint::{self, Checkpoint, Recovered, RunDisk, State};
 use crate::fingerprint::{InputPrint, JobPrint, changed_inputs};
 use crate::ledger::Ledger;
+use crate::prescan::{VerdictReader, Verdicts};
 use crate::run_dir::{NoRunDir, RUNS, RunDir, report_of, runs_below};
 use crate::settings::{OnInputChange, Resume, Settings};
 
@@ -129,6 +131,18 @@ impl fmt::Debug for Commands {
 }
 
 // === impl Run ===
+
+impl Run {
+    /// A name for what is read: the job and its inputs as they are.
+    pub(crate) fn subject(&self) -> io::Result<u128> {
+        subject(&self.job_fingerprint, &self.inputs)
+    }
+}
+
+fn subject(job_fingerprint: &str, inputs: &[InputPrint]) -> io::Result<u128> {
+    let text = serde_json::to_vec(&(job_fingerprint, inputs))?;
+    Ok(xxhash_rust::xxh3::xxh3_128(&text))
+}
 
 /// Opens the run that was asked for.
 pub(crate) fn open(asked: Asked<'_>) -> Result<Opened, Refusal> {
@@ -250,6 +264,7 @@ fn go_on(
         }
         tracing::warn!(changed = %first, more, "changed inputs are read from their beginning");
         let changed: Vec<bool> = changed.iter().map(Option::is_some).collect();
+        reopen_superseded(&dir, &file, &mut state.ledger)?;
         state.ledger = state.ledger.with_restarted(asked.plan, &changed);
         file.inputs.clone_from(&inputs);
     }
@@ -288,6 +303,35 @@ fn go_on(
     // The inputs as they are now, where one has changed. After the checkpoint that knows of it.
     write_plan(&run.dir, &file)?;
     Ok(Opened::Ready(run, checkpoint))
+}
+
+/// Takes the superseded rows for unread, where an input has changed: what superseded them may be gone.
+fn reopen_superseded(dir: &RunDir, file: &PlanFile, ledger: &mut Ledger) -> Result<(), Refusal> {
+    let refused = |what: &str| {
+        Refusal::Words(format!(
+            "an input of the run in {} has changed, and {what}; name a new directory for a new run",
+            dir.path().display()
+        ))
+    };
+    let duplicate = Reason::DuplicateId.name();
+    if ledger.rejected_by_reason.contains_key(duplicate) {
+        return Err(refused(
+            "records were rejected as duplicates of records that may be gone",
+        ));
+    }
+    if ledger.total().superseded == 0 {
+        return Ok(());
+    }
+    let subject = subject(&file.job_fingerprint, &file.inputs)?;
+    let verdicts = dir.prescan()?.map(|file| Verdicts::open(file, subject));
+    let Some(Ok(verdicts)) = verdicts else {
+        return Err(refused(
+            "it is not known any more which records had duplicates",
+        ));
+    };
+    let mut reader = VerdictReader::new(&Arc::new(verdicts));
+    ledger.reopen_superseded(|split, rows| reader.superseded(split, rows))?;
+    Ok(())
 }
 
 /// Refuses to begin a run beside an unfinished one of the same job.

@@ -9,6 +9,7 @@
 //! a stop all take the same way out, and whatever was acknowledged on the way is booked.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ use crate::ledger::Books;
 use crate::memory::Memory;
 use crate::namespace::{Namespace, Namespaces};
 use crate::pacer::{Pacer, Rates};
+use crate::prescan::{
+    self, KeyHasher, OnRead, PrescanError, Scanner, Sightings, Spill, VerdictReader, Verdicts,
+};
 use crate::settings::MaxRejects;
 use crate::stall::Stall;
 use crate::stop::{ExitCode, Stop, StopReason};
@@ -45,6 +49,10 @@ pub(crate) struct Job {
     pub(crate) plan: Arc<Plan>,
     pub(crate) default_namespace: String,
     pub(crate) max_rejects: MaxRejects,
+    /// Which rows are superseded; `None` where that was not looked for.
+    pub(crate) verdicts: Option<Arc<Verdicts>>,
+    /// Whether superseded rows are rejected instead of being passed over.
+    pub(crate) reject_superseded: bool,
 }
 
 /// How it is to be done; none of it changes the outcome.
@@ -119,10 +127,12 @@ pub(crate) async fn run<T: Target>(
         }
     }
     drop(split_in);
+    let verdicts = job.verdicts.as_ref().map(VerdictReader::new);
     let committer = Committer::new(
         Arc::clone(&job.plan),
         Arc::clone(&stop),
         job.max_rejects,
+        verdicts.clone(),
         progress,
         report,
         books,
@@ -143,6 +153,8 @@ pub(crate) async fn run<T: Target>(
             default_namespace: job.default_namespace.clone(),
             stop: Arc::clone(&stop),
             done: Arc::clone(&done),
+            verdicts: verdicts.clone(),
+            reject_superseded: job.reject_superseded,
             splits: splits.clone(),
             events: events_in.clone(),
         };
@@ -201,6 +213,71 @@ pub(crate) async fn run<T: Target>(
             .collect(),
         final_rate: lanes.values().map(|lane| lane.rate()).sum(),
     }
+}
+
+/// What there is to find out before a job is begun.
+pub(crate) struct Prescan {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) default_namespace: Arc<str>,
+    pub(crate) workers: usize,
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) spill: Arc<Spill>,
+    /// A name for what is read.
+    pub(crate) subject: u128,
+    /// An empty file for the verdicts.
+    pub(crate) file: File,
+    pub(crate) on_read: OnRead,
+}
+
+/// Finds the rows that are superseded. Scanners read the keys of all splits, each for itself; then one
+/// thread judges.
+pub(crate) async fn prescan(scan: Prescan) -> Result<Verdicts, PrescanError> {
+    let (split_in, splits) = async_channel::unbounded();
+    for split in prescan::scanned(&scan.plan) {
+        // Unbounded, and this function holds a receiver: it cannot fail.
+        let _ = split_in.try_send(split.clone());
+    }
+    drop(split_in);
+    let hasher = KeyHasher::default();
+    let failed = Arc::default();
+    let mut scanners = JoinSet::new();
+    for _ in 0..scan.workers {
+        let scanner = Scanner {
+            plan: Arc::clone(&scan.plan),
+            default_namespace: Arc::clone(&scan.default_namespace),
+            seen: Sightings::new(&scan.spill, hasher.clone(), prescan::MEMORY, scan.workers),
+            stop: Arc::clone(&scan.stop),
+            failed: Arc::clone(&failed),
+            splits: splits.clone(),
+            on_read: Arc::clone(&scan.on_read),
+        };
+        scanners.spawn_blocking(move || scanner.run());
+    }
+    let (mut seen, mut failure) = (Vec::new(), None);
+    for ended in scanners.join_all().await {
+        match ended {
+            Ok(found) => seen.push(found),
+            // One that fails stops the others; its own reason counts.
+            Err(PrescanError::Stopped) if failure.is_some() => {}
+            Err(error) => failure = Some(error),
+        }
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let Prescan {
+        stop,
+        spill,
+        subject,
+        file,
+        ..
+    } = scan;
+    let judging = tokio::task::spawn_blocking(move || {
+        prescan::judge(&spill, seen, prescan::MEMORY, &stop, subject, file)
+    });
+    judging
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Wakes the committer every second, so that it makes durable what it has while nothing else happens.

@@ -4,6 +4,7 @@
 //! lock                   held by the process that works on the run
 //! plan                   what the run is of: JSON, written last, so that where it is the rest is too
 //! checkpoint/            what is settled
+//! prescan                which rows later ones supersede
 //! rejected-N.jsonl       the dead letters
 //! report.json            how the run stands
 //! ```
@@ -29,6 +30,8 @@ pub(crate) const RUNS: &str = "vecload-runs";
 const LOCK: &str = "lock";
 const PLAN: &str = "plan";
 const REPORT: &str = "report.json";
+const PRESCAN: &str = "prescan";
+const NEW_PRESCAN: &str = "prescan.new";
 
 /// The directory of one run, which this process alone works in.
 #[derive(Debug)]
@@ -94,10 +97,37 @@ impl RunDir {
         replace(&self.path.join(PLAN), plan)
     }
 
+    /// What was found of superseded rows, if that was looked for to the end.
+    pub(crate) fn prescan(&self) -> io::Result<Option<File>> {
+        match File::open(self.path.join(PRESCAN)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.map(Some),
+        }
+    }
+
+    /// An empty file for what will be found of superseded rows. It counts once it is kept.
+    pub(crate) fn new_prescan(&self) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(self.path.join(NEW_PRESCAN))
+    }
+
+    /// Keeps the file that [`RunDir::new_prescan`] gave, durably, in place of an older one.
+    pub(crate) fn keep_prescan(&self, file: &File) -> io::Result<()> {
+        file.sync_all()?;
+        let path = self.path.join(PRESCAN);
+        fs::rename(self.path.join(NEW_PRESCAN), &path)?;
+        sync_folder(&path)
+    }
+
     /// Removes everything of a run that was refused before anything was sent.
     pub(crate) fn discard(self) -> io::Result<()> {
         // The plan first: without it the rest is nothing.
-        for file in [PLAN, REPORT] {
+        for file in [PLAN, REPORT, PRESCAN, NEW_PRESCAN] {
             match fs::remove_file(self.path.join(file)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -262,12 +292,17 @@ mod tests {
     }
 
     /// Scenario: a run is discarded, and a file is replaced twice.
-    /// Guarantees: nothing is left of the run; the file has its last content and nothing is beside it.
+    /// Guarantees: nothing is left of the run, its prescan included; the file has its last content and nothing is beside it.
     #[test]
     fn what_is_discarded_is_gone() {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = RunDir::take(folder.path().join("a")).expect("made");
         dir.write_plan(b"{}").expect("written");
+        assert!(dir.prescan().expect("readable").is_none());
+        let prescan = dir.new_prescan().expect("made");
+        dir.keep_prescan(&prescan).expect("kept");
+        assert!(dir.prescan().expect("readable").is_some());
+        dir.new_prescan().expect("another one");
         dir.discard().expect("discarded");
         assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
         let file = folder.path().join("report.json");

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use layers::{Layers, SettingsError};
 pub(crate) use values::from_text;
 pub use values::{
-    ApiKey, FormatChoice, LogFormat, MaxRejects, NestedPolicy, NullPolicy, OnInputChange, Pacing,
-    ProgressStyle, Resume, TimestampForm,
+    ApiKey, DuplicatePolicy, FormatChoice, LogFormat, MaxRejects, NestedPolicy, NullPolicy,
+    OnInputChange, Pacing, ProgressStyle, Resume, TimestampForm,
 };
 
 use crate::units::{ByteRate, Bytes, RequestRate, Span};
@@ -73,6 +73,8 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub allow_empty: bool,
 
+    /// What becomes of records whose id a later record has.
+    pub duplicates: DuplicatePolicy,
     /// What to do with metadata fields that are null.
     pub on_null: NullPolicy,
     /// What to do with metadata that is nested.
@@ -134,6 +136,8 @@ pub struct Settings {
     /// Whether records that were rejected are tried again.
     #[serde(deserialize_with = "from_text")]
     pub retry_rejects: bool,
+    /// Where the search for duplicate ids puts what memory does not hold; unset, the run's directory.
+    pub scratch_dir: Option<PathBuf>,
     /// A further place for the report.
     pub report: Option<PathBuf>,
 
@@ -171,6 +175,7 @@ impl Default for Settings {
             // Filters range over numbers.
             timestamps: TimestampForm::Epoch,
             allow_empty: false,
+            duplicates: DuplicatePolicy::Last,
             on_null: NullPolicy::Drop,
             on_nested: NestedPolicy::Reject,
             // Far above what a sound corpus has, far below what a wrong column makes.
@@ -202,6 +207,7 @@ impl Default for Settings {
             resume: Resume::Auto,
             on_input_change: OnInputChange::Fail,
             retry_rejects: false,
+            scratch_dir: None,
             report: None,
             json: false,
             progress: ProgressStyle::Auto,

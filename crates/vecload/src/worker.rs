@@ -3,13 +3,15 @@
 //! A worker takes splits until there are none. It never touches the network and waits in three
 //! places only: for room in the byte budget, and at the two channels. Rows are lent by the reader
 //! and are in wire form before the next one is looked at. Rows that an earlier attempt of the run
-//! settled are passed over: neither sent nor counted again.
+//! settled are passed over: neither sent nor counted again. Of rows that a later one supersedes only the
+//! namespace is read, for the books.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use vecload_record::{At, RecordRef, Reject};
-use vecload_source::{BadRow, Plan, Records, SourceError, Split};
+use vecload_record::{At, Reason, RecordRef, Reject, RowRun};
+use vecload_source::{BadRow, Plan, Records, Row, SourceError, Split};
 
 use crate::batcher::{Batcher, NotTaken, Stopping};
 use crate::canonical::canonical;
@@ -17,7 +19,9 @@ use crate::checkpoint::FieldChange;
 use crate::events::{Content, Event, ReadRows, RejectedRow};
 use crate::ledger::SplitDone;
 use crate::namespace::Namespace;
-use crate::stop::Stop;
+use crate::prescan::VerdictReader;
+use crate::rows::RowSet;
+use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Target;
 
 /// One CPU worker.
@@ -30,6 +34,10 @@ pub(crate) struct Worker<T: Target> {
     pub(crate) stop: Arc<Stop>,
     /// Of each split, what earlier attempts did.
     pub(crate) done: Arc<[SplitDone]>,
+    /// Which rows are superseded; `None` where that was not looked for.
+    pub(crate) verdicts: Option<VerdictReader>,
+    /// Whether superseded rows are rejected instead of being passed over.
+    pub(crate) reject_superseded: bool,
     /// The splits that are still to be read.
     pub(crate) splits: async_channel::Receiver<Split>,
     /// What happened to rows (channel ②).
@@ -39,9 +47,17 @@ pub(crate) struct Worker<T: Target> {
 /// What a block of rows adds to the books.
 #[derive(Debug, Default)]
 struct Tally {
-    namespaces: BTreeMap<usize, (Option<Arc<Namespace>>, u64)>,
+    namespaces: BTreeMap<usize, NamespaceTally>,
     /// The row after the last one that was counted.
     end: u64,
+}
+
+/// What a block of rows adds to the books of one namespace.
+#[derive(Debug)]
+struct NamespaceTally {
+    namespace: Arc<Namespace>,
+    read: u64,
+    superseded: Vec<RowRun>,
 }
 
 // === impl Worker ===
@@ -91,13 +107,22 @@ impl<T: Target> Worker<T> {
     fn take(&mut self, split: u32, first: u64, records: &mut Records) -> Result<(), Stopping> {
         let done = Arc::clone(&self.done);
         let done = &done[split as usize];
-        let is_counted = first + records.len() as u64 <= done.counted;
+        let end = first + records.len() as u64;
+        let is_counted = end <= done.counted;
+        let superseded = self.superseded(split, first..end)?;
         let mut tally = Tally::default();
         let mut outcome = Ok(());
         for index in 0..records.len() {
             // Rows of a split are numbered without gaps.
             let number = first + index as u64;
             let is_settled = done.settled.contains(number);
+            let is_superseded = superseded.contains(number);
+            if is_superseded && !self.reject_superseded {
+                if !is_settled {
+                    self.pass_over(split, number, records, index, &mut tally);
+                }
+                continue;
+            }
             // A settled row is looked at only where what the reader does to it is not counted yet.
             if is_settled && is_counted {
                 continue;
@@ -108,6 +133,7 @@ impl<T: Target> Worker<T> {
                 continue;
             }
             let taken = match row.content {
+                _ if is_superseded => self.reject_duplicate(split, row, &mut tally),
                 Ok(record) => self.take_record(split, row.at, &record, &mut tally),
                 Err(bad) => self.take_bad_row(split, row.at, bad, &mut tally),
             };
@@ -123,10 +149,59 @@ impl<T: Target> Worker<T> {
             records.changes().map(FieldChange::from).collect()
         };
         if tally.end > 0 || !changes.is_empty() {
-            let end = first + records.len() as u64;
+            let superseded = tally.take_superseded();
             self.tell(Event::Read(tally.into_event(split, end, changes)))?;
+            for (namespace, rows) in superseded {
+                self.tell(Event::Superseded { namespace, rows })?;
+            }
         }
         outcome
+    }
+
+    /// Which of these rows of a split are superseded.
+    fn superseded(&mut self, split: u32, rows: Range<u64>) -> Result<RowSet, Stopping> {
+        let Some(verdicts) = &mut self.verdicts else {
+            return Ok(RowSet::default());
+        };
+        verdicts.superseded(split, rows).map_err(|error| {
+            let message = format!("the run directory cannot be read: {error}");
+            let reason = StopReason::new("run_dir", ExitCode::Interrupted, message);
+            self.stop.stop(reason);
+            Stopping
+        })
+    }
+
+    /// Books a superseded row without looking at more than its key.
+    fn pass_over(
+        &mut self,
+        split: u32,
+        number: u64,
+        records: &mut Records,
+        index: usize,
+        tally: &mut Tally,
+    ) {
+        let named = records.key(index).and_then(|key| key.namespace);
+        let namespace = self
+            .batcher
+            .namespace(named.unwrap_or(&self.default_namespace));
+        tally.count(&namespace, number).supersede(split, number);
+    }
+
+    fn reject_duplicate(
+        &mut self,
+        split: u32,
+        row: Row<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), Stopping> {
+        let (named, content) = match row.content {
+            Ok(record) => (record.namespace, Content::Record(canonical(&record))),
+            Err(bad) => (bad.namespace, Content::Raw(bad.raw.into_owned())),
+        };
+        let namespace = self
+            .batcher
+            .namespace(named.unwrap_or(&self.default_namespace));
+        tally.count(&namespace, row.at.row);
+        self.reject(namespace, split, row.at, duplicate_id(), content)
     }
 
     fn take_record(
@@ -146,11 +221,13 @@ impl<T: Target> Worker<T> {
             // As good as unread: it is counted when the run is continued.
             Err(NotTaken::Stopping) => return Err(Stopping),
             Err(NotTaken::Bad(reject)) => {
-                tally.count(&namespace, at);
+                tally.count(&namespace, at.row);
                 let content = Content::Record(canonical(record));
                 self.reject(namespace, split, at, reject, content)?;
             }
-            Ok(()) => tally.count(&namespace, at),
+            Ok(()) => {
+                tally.count(&namespace, at.row);
+            }
         }
         Ok(())
     }
@@ -165,7 +242,7 @@ impl<T: Target> Worker<T> {
         let default = std::mem::take(&mut self.default_namespace);
         let namespace = self.batcher.namespace(bad.namespace.unwrap_or(&default));
         self.default_namespace = default;
-        tally.count(&namespace, at);
+        tally.count(&namespace, at.row);
         let content = Content::Raw(bad.raw.into_owned());
         self.reject(namespace, split, at, bad.reject, content)
     }
@@ -194,14 +271,39 @@ impl<T: Target> Worker<T> {
     }
 }
 
+/// Why a superseded row is rejected, where it is.
+pub(crate) fn duplicate_id() -> Reject {
+    let message = "a later row has the same id, and the last one counts; keep one of them, or have the \
+                   others passed over with --duplicates last";
+    Reject::new(Reason::DuplicateId, "id", message)
+}
+
 // === impl Tally ===
 
 impl Tally {
-    fn count(&mut self, namespace: &Arc<Namespace>, at: At) {
-        self.end = at.row + 1;
-        let entry = self.namespaces.entry(namespace.index).or_default();
-        entry.0.get_or_insert_with(|| Arc::clone(namespace));
-        entry.1 += 1;
+    /// Counts a row as read.
+    fn count(&mut self, namespace: &Arc<Namespace>, row: u64) -> &mut NamespaceTally {
+        self.end = row + 1;
+        let tally = self.namespaces.entry(namespace.index);
+        let tally = tally.or_insert_with(|| NamespaceTally {
+            namespace: Arc::clone(namespace),
+            read: 0,
+            superseded: Vec::new(),
+        });
+        tally.read += 1;
+        tally
+    }
+
+    /// The superseded rows, by namespace.
+    fn take_superseded(&mut self) -> Vec<(Arc<Namespace>, Vec<RowRun>)> {
+        self.namespaces
+            .values_mut()
+            .filter(|tally| !tally.superseded.is_empty())
+            .map(|tally| {
+                let rows = std::mem::take(&mut tally.superseded);
+                (Arc::clone(&tally.namespace), rows)
+            })
+            .collect()
     }
 
     fn into_event(self, split: u32, block_end: u64, changes: Vec<FieldChange>) -> ReadRows {
@@ -213,8 +315,24 @@ impl Tally {
             namespaces: self
                 .namespaces
                 .into_values()
-                .filter_map(|(namespace, count)| Some((namespace?, count)))
+                .map(|tally| (tally.namespace, tally.read))
                 .collect(),
+        }
+    }
+}
+
+// === impl NamespaceTally ===
+
+impl NamespaceTally {
+    /// Counts a row that comes after all others as superseded.
+    fn supersede(&mut self, split: u32, row: u64) {
+        match self.superseded.last_mut() {
+            Some(run) if run.first + u64::from(run.len) == row => run.len += 1,
+            _ => self.superseded.push(RowRun {
+                split,
+                first: row,
+                len: 1,
+            }),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A load that is only checked.
 
+use std::sync::Arc;
+
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use vecload_pinecone::{Client, IndexShape};
@@ -30,6 +32,7 @@ impl Load {
             shape: shape::fit(index, &plan, settings, &self.target_name())?,
             limits: limits(settings),
             policy: policy(settings),
+            duplicates: settings.duplicates,
         };
         let ceilings = Ceilings {
             namespace_bytes: settings.namespace_rate.map_or(Some(50e6), |rate| rate.0),
@@ -42,9 +45,17 @@ impl Load {
             write_unit_price: settings.write_unit_price,
             import_price: settings.import_price,
         };
+        let plan = Arc::new(plan);
+        let verdicts = match full {
+            true => self.verdicts_of_check(&plan).await?,
+            false => None,
+        };
         let (namespace, workers) = (settings.namespace.clone(), settings.worker_count());
         tokio::task::spawn_blocking(move || {
-            check(&rules, &plan, &namespace, full, workers, &ceilings)
+            let verdicts = verdicts.as_ref();
+            check(
+                &rules, &plan, &namespace, full, verdicts, workers, &ceilings,
+            )
         })
         .await
         .map_err(|error| LoadError::new(ExitCode::Bug, format!("the check panicked: {error}")))?

@@ -5,6 +5,7 @@ use std::io;
 use vecload_source::SourceError;
 
 use crate::opening::Refusal;
+use crate::prescan::PrescanError;
 use crate::settings::SettingsError;
 use crate::stop::ExitCode;
 
@@ -56,6 +57,15 @@ impl From<SettingsError> for LoadError {
 impl From<SourceError> for LoadError {
     fn from(error: SourceError) -> Self {
         Self::refused(error.to_string())
+    }
+}
+
+impl From<PrescanError> for LoadError {
+    fn from(error: PrescanError) -> Self {
+        match error {
+            PrescanError::Stopped => Self::new(ExitCode::Interrupted, "interrupted"),
+            error => Self::refused(error.to_string()),
+        }
     }
 }
 

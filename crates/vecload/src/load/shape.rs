@@ -57,6 +57,7 @@ fn first_dimension(plan: &Plan, settings: &Settings) -> Result<Option<u32>, Sour
         shape: IndexShape::default(),
         limits: limits(settings),
         policy: policy(settings),
+        duplicates: settings.duplicates,
     };
     let (mut scratch, mut out) = (Scratch::new(rules.policy), Vec::new());
     let mut found = None;

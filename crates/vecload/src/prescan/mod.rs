@@ -26,13 +26,14 @@ use std::sync::Arc;
 
 use vecload_source::SourceError;
 
-pub(crate) use self::scan::{Scanner, scanned_bytes};
+pub(crate) use self::scan::{OnRead, Scanner, scanned, scanned_bytes};
 pub(crate) use self::spill::{Spill, SpillError, nameless_file};
-pub(crate) use self::verdicts::{NoVerdicts, Summary, VerdictReader, Verdicts};
+pub(crate) use self::verdicts::{NoVerdicts, VerdictReader, Verdicts};
 
 use self::sorter::{Item, Merge, Sorter};
 use self::verdicts::Verdict;
 use crate::namespace::wire_name;
+use crate::stop::Stop;
 
 /// What the prescan holds at most, besides what its readers read at a time, in bytes.
 pub(crate) const MEMORY: usize = 32 << 20;
@@ -71,8 +72,8 @@ pub(crate) struct Sightings {
 }
 
 /// Goes through rows in the order of their keys and says which are superseded.
-struct Judge {
-    sightings: Merge<Sighting>,
+struct Judge<S> {
+    sightings: S,
     /// The last row that was seen, and how many with its key there were before it.
     last: Option<(Sighting, u64)>,
 }
@@ -123,22 +124,34 @@ impl Sightings {
     }
 }
 
+/// What the keys of so many rows take on the disk, in bytes, if they do not fit into memory.
+pub(crate) fn spilled_at_most(rows: u64) -> u64 {
+    match rows.saturating_mul(size_of::<Sighting>() as u64) <= MEMORY as u64 / 2 {
+        true => 0,
+        false => rows.saturating_mul(Sighting::BYTES as u64),
+    }
+}
+
 /// Writes what becomes of the rows that were seen into an empty file. `subject` names what was read.
 pub(crate) fn judge(
     spill: &Arc<Spill>,
     seen: Vec<Sightings>,
     memory: usize,
+    stop: &Stop,
     subject: u128,
     file: File,
 ) -> Result<Verdicts, PrescanError> {
     let sorters = seen.into_iter().map(|seen| seen.sorter).collect();
     let judge = Judge {
-        sightings: Merge::new(spill, sorters, memory / 4)?,
+        sightings: Merge::new(spill, sorters, memory / 4)?.take_while(|_| stop.reason().is_none()),
         last: None,
     };
     let mut by_place = Sorter::new(spill, memory / 4);
     for verdict in judge {
         by_place.push(verdict?)?;
+    }
+    if stop.is_stopping() {
+        return Err(PrescanError::Stopped);
     }
     let by_place = Merge::new(spill, vec![by_place], memory / 4)?;
     Verdicts::write(file, subject, by_place.map(|verdict| Ok(verdict?)))
@@ -146,7 +159,7 @@ pub(crate) fn judge(
 
 // === impl Judge ===
 
-impl Iterator for Judge {
+impl<S: Iterator<Item = Result<Sighting, SpillError>>> Iterator for Judge<S> {
     type Item = Result<Verdict, SpillError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -5,11 +5,13 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 
 use proptest::prelude::*;
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
-use rand::{RngExt as _, SeedableRng as _};
 
+use super::verdicts::Summary;
 use super::*;
+use crate::stop::{ExitCode, StopReason};
 
 const SUBJECT: u128 = 0x1234_5678_9abc_def0;
 
@@ -33,7 +35,15 @@ fn judged(rows: &[Seen], memory: usize, scanners: usize) -> (Arc<Verdicts>, Arc<
             .see(namespace, &id.to_string(), *place)
             .expect("taken");
     }
-    let verdicts = judge(&spill, seen, memory, SUBJECT, scratch_file()).expect("judged");
+    let verdicts = judge(
+        &spill,
+        seen,
+        memory,
+        &Stop::default(),
+        SUBJECT,
+        scratch_file(),
+    )
+    .expect("judged");
     let left = std::fs::read_dir(folder.path()).expect("readable").count();
     assert_eq!(left, 0, "the scratch file has no name");
     (Arc::new(verdicts), spill)
@@ -200,7 +210,15 @@ fn a_million_ids() {
             .expect("taken");
     }
     let scanned = started.elapsed();
-    let verdicts = judge(&spill, vec![seen], memory, SUBJECT, scratch_file()).expect("judged");
+    let verdicts = judge(
+        &spill,
+        vec![seen],
+        memory,
+        &Stop::default(),
+        SUBJECT,
+        scratch_file(),
+    )
+    .expect("judged");
     let verdicts = Arc::new(verdicts);
     println!(
         "{ids} ids: seen in {scanned:?}, judged after {:?}, {} MB spilled, {} MB of memory at most, {} MB of verdicts",
@@ -317,4 +335,49 @@ fn no_room_is_said_before_anything_is_written() {
     std::fs::write(&file, "").expect("written");
     let error = Spill::new(&file).expect_room(1).expect_err("a file");
     assert!(error.to_string().contains("file"), "{error}");
+}
+
+/// Scenario: a prescan of a file is stopped before its first row, and one is not.
+/// Guarantees: the first one ends as stopped and leaves no verdicts; the second one tells of all that it reads.
+#[tokio::test]
+async fn a_prescan_can_be_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("a.jsonl");
+    std::fs::write(&input, "{\"id\":1}\n{\"id\":2}\n{\"id\":1}\n").expect("written");
+    let settings = crate::settings::Settings::default();
+    let inputs = [input.display().to_string()];
+    let plan = Arc::new(crate::inputs::plan(&inputs, &settings).expect("a plan"));
+    let (read_in, read) = std::sync::mpsc::channel();
+    let scan = |stop: Stop| {
+        let read_in = read_in.clone();
+        crate::pipeline::prescan(crate::pipeline::Prescan {
+            plan: Arc::clone(&plan),
+            default_namespace: "".into(),
+            workers: 2,
+            stop: Arc::new(stop),
+            spill: Spill::new(folder.path()),
+            subject: SUBJECT,
+            file: scratch_file(),
+            on_read: Arc::new(move |rows, bytes| {
+                read_in.send((rows, bytes)).expect("heard");
+            }),
+        })
+    };
+    let stopping = Stop::default();
+    stopping.stop(StopReason::new("signal", ExitCode::Interrupted, "enough"));
+    let stopped = scan(stopping).await.expect_err("stopped");
+    assert!(matches!(stopped, PrescanError::Stopped), "{stopped}");
+    assert_eq!(read.try_iter().count(), 0);
+    let verdicts = scan(Stop::default()).await.expect("found");
+    assert_eq!(
+        verdicts.summary(),
+        Summary {
+            superseded: 1,
+            ids: 1
+        }
+    );
+    let told = read
+        .try_iter()
+        .fold((0, 0), |sum, read| (sum.0 + read.0, sum.1 + read.1));
+    assert_eq!(told, (3, scanned_bytes(&plan)));
 }

@@ -109,7 +109,6 @@ impl Verdicts {
             blocks: Vec::new(),
         };
         let mut open: Vec<(u64, u64)> = Vec::with_capacity(BLOCK);
-        let mut split = 0;
         let mut offset = HEAD;
         let mut verdicts = verdicts.peekable();
         while let Some(verdict) = verdicts.next() {
@@ -118,7 +117,7 @@ impl Verdicts {
                 0 => index.summary.superseded += 1,
                 _ => index.summary.ids += 1,
             }
-            split = place.split;
+            let split = place.split;
             open.push((place.row, supersedes));
             let goes_on = matches!(verdicts.peek(), Some(Ok(next)) if next.place.split == split);
             if open.len() == BLOCK || !goes_on {

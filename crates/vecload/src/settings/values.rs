@@ -54,6 +54,18 @@ pub enum NestedPolicy {
     Json,
 }
 
+/// What becomes of records whose id a later record of the same namespace has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DuplicatePolicy {
+    /// The last one is loaded, the others are not sent.
+    Last,
+    /// The last one is loaded, the others are rejected.
+    Reject,
+    /// They are not looked for: all are sent, and any of them may be in the index at the end.
+    Any,
+}
+
 /// How many records may be rejected before the run stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MaxRejects {

@@ -9,6 +9,7 @@
 
 mod books;
 mod checks;
+mod duplicates;
 mod faults;
 mod numbers;
 mod refusals;
