@@ -41,6 +41,8 @@ mod dead_letters;
 mod delivery;
 mod events;
 mod fingerprint;
+#[cfg(test)]
+mod histories;
 mod inputs;
 mod lane;
 mod ledger;

@@ -1,0 +1,563 @@
+//! One history: rows, the service, and a run that is killed and continued until it is done.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::Seek as _;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tempfile::TempDir;
+use vecload_record::RowRun;
+
+use super::disk::MemoryDisk;
+use crate::checkpoint::{self, Checkpoint, Disk as _, Entry, Rows, State};
+use crate::events::ReadRows;
+use crate::ledger::Ledger;
+use crate::namespace::{Namespaces, wire_name};
+use crate::prescan::{self, KeyHasher, Place, Sightings, Spill, VerdictReader, Verdicts};
+use crate::stop::Stop;
+
+/// What is wrong with the program that is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bug {
+    None,
+    MarkAtSend,
+    HighestAcknowledged,
+    LetterAfterJournal,
+    PrescanOffByOne,
+    NamespaceLeftOut,
+    NoPrescan,
+}
+
+/// Rows in a request, requests under way, kills in a history.
+const REQUEST: usize = 3;
+const IN_FLIGHT: usize = 4;
+const KILLS: u32 = 4;
+/// Splits of two inputs.
+const SPLIT_INPUTS: [u32; 3] = [0, 0, 1];
+const NAMESPACES: [&str; 3] = ["", "__default__", "films"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Defect {
+    None,
+    /// Seen before it is sent.
+    Own,
+    /// Seen by the service.
+    Refused,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    namespace: &'static str,
+    id: u32,
+    defect: Defect,
+}
+
+type Key = (&'static str, u32);
+
+/// What the service has and will have.
+#[derive(Debug, Default)]
+struct Service {
+    store: BTreeMap<Key, Place>,
+    /// Writes that come later, and when.
+    late: Vec<(u64, Vec<(Key, Place)>)>,
+    acknowledged: BTreeSet<Place>,
+}
+
+/// The process is gone.
+struct Killed;
+
+/// Everything of a history that outlives a process, and what is kept from one history to the next.
+pub(super) struct World {
+    /// Only kept.
+    spill: Arc<Spill>,
+    verdicts_file: File,
+    _folder: TempDir,
+    bug: Bug,
+    random: StdRng,
+    rows: Vec<Vec<Row>>,
+    service: Service,
+    disk: MemoryDisk,
+    /// Whether there is something to continue.
+    begun: bool,
+    /// The power went, and no process has begun a checkpoint since.
+    after_power_cut: bool,
+    verdicts: Option<Arc<Verdicts>>,
+    time: u64,
+    violation: Option<String>,
+}
+
+/// A process of the run.
+struct Process<'a> {
+    world: &'a mut World,
+    state: State,
+    checkpoint: Checkpoint,
+    verdicts: Option<VerdictReader>,
+    namespaces: Namespaces,
+    /// Of each split the next row to be read.
+    next: Vec<u64>,
+    open: HashMap<&'static str, Vec<Place>>,
+    waiting: Vec<Vec<Place>>,
+    in_flight: Vec<Vec<Place>>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self {
+            spill: Spill::new(folder.path()),
+            verdicts_file: tempfile::tempfile().expect("a file"),
+            _folder: folder,
+            bug: Bug::None,
+            random: StdRng::seed_from_u64(0),
+            rows: Vec::new(),
+            service: Service::default(),
+            disk: MemoryDisk::default(),
+            begun: false,
+            after_power_cut: false,
+            verdicts: None,
+            time: 0,
+            violation: None,
+        }
+    }
+
+    /// Plays a history and says which promise was broken, if one was.
+    pub(super) fn play(&mut self, seed: u64, bug: Bug) -> Result<(), String> {
+        let mut random = StdRng::seed_from_u64(seed);
+        let ids = random.random_range(1..20);
+        let bad = random.random_range(0.0..0.2);
+        let row = |random: &mut StdRng| Row {
+            namespace: NAMESPACES[random.random_range(0..3)],
+            id: random.random_range(0..ids),
+            defect: match (random.random_bool(bad), random.random_bool(0.5)) {
+                (false, _) => Defect::None,
+                (true, true) => Defect::Own,
+                (true, false) => Defect::Refused,
+            },
+        };
+        self.rows = SPLIT_INPUTS
+            .iter()
+            .map(|_| {
+                (0..random.random_range(0..10))
+                    .map(|_| row(&mut random))
+                    .collect()
+            })
+            .collect();
+        (self.bug, self.random) = (bug, random);
+        self.service = Service::default();
+        self.disk = MemoryDisk::default();
+        (self.begun, self.after_power_cut) = (false, false);
+        (self.verdicts, self.time, self.violation) = (None, 0, None);
+
+        for kills in 0.. {
+            let operations = self.random.random_range(0..40);
+            self.disk.kill_after((kills < KILLS).then_some(operations));
+            let ended = self.run_process();
+            if let Some(violation) = self.violation.take() {
+                return Err(violation);
+            }
+            match ended {
+                Ok(state) => return self.judge(&state),
+                Err(Killed) => {
+                    if self.random.random_bool(0.3) {
+                        self.disk.cut_power(&mut self.random);
+                        self.after_power_cut = true;
+                    }
+                    self.check_recovery()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run_process(&mut self) -> Result<State, Killed> {
+        let (state, generation) = if self.begun {
+            let recovered = checkpoint::recover(&self.disk).expect("a checkpoint");
+            (recovered.state, recovered.generation)
+        } else {
+            let splits = SPLIT_INPUTS.to_vec();
+            (State::new(Ledger::of(splits, 2)), 0)
+        };
+        let disk = Box::new(self.disk.clone());
+        let checkpoint = Checkpoint::begin(disk, &state, generation).map_err(|_| Killed)?;
+        (self.begun, self.after_power_cut) = (true, false);
+        let verdicts = match self.bug {
+            Bug::NoPrescan => None,
+            _ => Some(VerdictReader::new(&self.search())),
+        };
+        let mut process = Process {
+            next: vec![0; SPLIT_INPUTS.len()],
+            state,
+            checkpoint,
+            verdicts,
+            namespaces: Namespaces::default(),
+            open: HashMap::new(),
+            waiting: Vec::new(),
+            in_flight: Vec::new(),
+            world: self,
+        };
+        let ended = process.run();
+        let (under_way, state) = (process.in_flight, process.state);
+        for places in under_way {
+            if places.iter().any(|place| self.is_refused(*place)) {
+                continue;
+            }
+            let writes = self.writes(&places);
+            match self.random.random_range(0..3) {
+                0 => self.service.store.extend(writes),
+                1 => self.write_late(writes),
+                _ => {}
+            }
+        }
+        ended.map(|()| state)
+    }
+
+    /// What the prescan finds, or found before and kept.
+    fn search(&mut self) -> Arc<Verdicts> {
+        if let Some(verdicts) = &self.verdicts {
+            return Arc::clone(verdicts);
+        }
+        let memory = 4096;
+        let mut seen = Sightings::new(&self.spill, KeyHasher::default(), memory, 1);
+        for (split, rows) in (0..).zip(&self.rows) {
+            for (number, row) in (0..).zip(rows) {
+                let namespace = match self.bug {
+                    Bug::NamespaceLeftOut => "",
+                    _ => row.namespace,
+                };
+                let off = u64::from(self.bug == Bug::PrescanOffByOne);
+                let place = Place {
+                    split,
+                    row: number + off,
+                };
+                let id = row.id.to_string();
+                seen.see(namespace, &id, place).expect("taken");
+            }
+        }
+        self.verdicts_file.set_len(0).expect("a file");
+        self.verdicts_file.rewind().expect("a file");
+        let file = self.verdicts_file.try_clone().expect("a file");
+        let verdicts = prescan::judge(&self.spill, vec![seen], memory, &Stop::default(), 7, file);
+        let verdicts = Arc::new(verdicts.expect("judged"));
+        // A kill may come before it is kept.
+        if self.random.random_bool(0.8) {
+            self.verdicts = Some(Arc::clone(&verdicts));
+        }
+        verdicts
+    }
+
+    fn row(&self, place: Place) -> Row {
+        self.rows[place.split as usize][place.row as usize]
+    }
+
+    fn is_refused(&self, place: Place) -> bool {
+        self.row(place).defect == Defect::Refused
+    }
+
+    fn writes(&self, places: &[Place]) -> Vec<(Key, Place)> {
+        let key = |row: Row| (wire_name(row.namespace), row.id);
+        places
+            .iter()
+            .map(|place| (key(self.row(*place)), *place))
+            .collect()
+    }
+
+    fn write_late(&mut self, writes: Vec<(Key, Place)>) {
+        let due = self.time + self.random.random_range(1..60);
+        self.service.late.push((due, writes));
+    }
+
+    fn pass_time(&mut self) {
+        self.time += 1;
+        let now = self.time;
+        for (_, writes) in self.service.late.extract_if(.., |(due, _)| *due <= now) {
+            self.service.store.extend(writes);
+        }
+    }
+
+    /// By key the last row and how many rows there are before it.
+    fn last_rows(&self) -> BTreeMap<Key, (Place, u64)> {
+        let mut last: BTreeMap<Key, (Place, u64)> = BTreeMap::new();
+        for (split, rows) in (0..).zip(&self.rows) {
+            for (number, row) in (0..).zip(rows) {
+                let place = Place { split, row: number };
+                let key = (wire_name(row.namespace), row.id);
+                last.entry(key)
+                    .and_modify(|seen| *seen = (place, seen.1 + 1))
+                    .or_insert((place, 0));
+            }
+        }
+        last
+    }
+
+    /// Only rows may be settled that are, and after a mere kill no record may count a missing letter.
+    fn check_recovery(&mut self) -> Result<(), String> {
+        self.disk.kill_after(None);
+        if !self.begun {
+            return Ok(());
+        }
+        let recovered = checkpoint::recover(&self.disk).map_err(|error| error.to_string())?;
+        if recovered.cut_records > 0 && !self.after_power_cut {
+            return Err("a record counts a dead letter that was not written (INV-5)".to_owned());
+        }
+        let last: BTreeSet<Place> = self.last_rows().values().map(|(place, _)| *place).collect();
+        for (split, done) in (0..).zip(recovered.state.ledger.done()) {
+            for row in (0..done.settled.end()).filter(|row| done.settled.contains(*row)) {
+                let place = Place { split, row };
+                let is_settled = self.service.acknowledged.contains(&place)
+                    || !last.contains(&place)
+                    || self.row(place).defect != Defect::None;
+                if !is_settled {
+                    return Err(format!(
+                        "{place:?} is marked and was not acknowledged (INV-2)"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds a run that has ended against what it should have come to.
+    fn judge(&mut self, state: &State) -> Result<(), String> {
+        self.time = u64::MAX / 2;
+        self.pass_time();
+        let (mut store, mut letters, mut superseded) = (BTreeMap::new(), Vec::new(), 0);
+        for (key, (place, before)) in self.last_rows() {
+            superseded += before;
+            match self.row(place).defect {
+                Defect::None => drop(store.insert(key, place)),
+                _ => letters.push(letter(place, before)),
+            }
+        }
+        if self.service.store != store {
+            return Err(format!(
+                "the index has {:?} instead of {store:?} (INV-8)",
+                self.service.store
+            ));
+        }
+        let found = self
+            .disk
+            .read(&state.letters_name())
+            .expect("readable")
+            .unwrap_or_default();
+        let mut found: Vec<&[u8]> = found.split_inclusive(|byte| *byte == b'\n').collect();
+        found.sort_unstable();
+        letters.sort_unstable();
+        if found != letters {
+            return Err(format!(
+                "the dead letters are {found:?} instead of {letters:?} (INV-5)"
+            ));
+        }
+        let books = state.ledger.total();
+        let counts = [books.read, books.loaded, books.superseded, books.rejected];
+        let rows = self.rows.iter().map(Vec::len).sum::<usize>() as u64;
+        let expected = [rows, store.len() as u64, superseded, letters.len() as u64];
+        if counts != expected {
+            return Err(format!(
+                "the books say {counts:?} instead of {expected:?} (INV-1)"
+            ));
+        }
+        state.ledger.check().map_err(|error| error.to_string())
+    }
+}
+
+fn letter(place: Place, supersedes: u64) -> Vec<u8> {
+    format!("{}/{} supersedes {supersedes}\n", place.split, place.row).into_bytes()
+}
+
+impl Process<'_> {
+    fn run(&mut self) -> Result<(), Killed> {
+        let done = self.state.ledger.done();
+        loop {
+            self.world.pass_time();
+            let unread: Vec<usize> = (0..self.next.len())
+                .filter(|split| self.next[*split] < self.world.rows[*split].len() as u64)
+                .collect();
+            let is_read = unread.is_empty();
+            if is_read {
+                self.waiting
+                    .extend(self.open.drain().map(|(_, places)| places));
+            }
+            if !self.in_flight.is_empty() && (is_read || self.world.random.random_bool(0.5)) {
+                self.answer()?;
+            } else if !self.waiting.is_empty() && self.in_flight.len() < IN_FLIGHT {
+                self.send()?;
+            } else if !is_read {
+                let split = unread[self.world.random.random_range(0..unread.len())];
+                let settled = &done[split].settled;
+                self.read(split, |row| settled.contains(row))?;
+            } else if self.in_flight.is_empty() {
+                return self.checkpoint.finish(&self.state).map_err(|_| Killed);
+            }
+            if self.world.random.random_bool(0.1) {
+                self.checkpoint.sync(&self.state).map_err(|_| Killed)?;
+            }
+        }
+    }
+
+    /// Reads the next row of a split.
+    fn read(&mut self, split: usize, is_settled: impl Fn(u64) -> bool) -> Result<(), Killed> {
+        let number = self.next[split];
+        self.next[split] += 1;
+        if is_settled(number) {
+            return Ok(());
+        }
+        let place = Place {
+            split: split as u32,
+            row: number,
+        };
+        let row = self.world.row(place);
+        self.state.ledger.read(&ReadRows {
+            split: place.split,
+            end: number + 1,
+            block_end: number + 1,
+            changes: Vec::new(),
+            namespaces: vec![(self.namespaces.get(row.namespace), 1)],
+        });
+        let superseded = match &mut self.verdicts {
+            Some(verdicts) => verdicts.superseded(place.split, number..number + 1),
+            None => Ok(crate::rows::RowSet::default()),
+        };
+        if superseded.expect("readable").contains(number) {
+            let entry = Entry::Superseded {
+                namespace: row.namespace.to_owned(),
+                rows: Rows(vec![run(place)]),
+            };
+            return self.settle(&entry);
+        }
+        match row.defect {
+            Defect::Own => self.reject(place),
+            Defect::None | Defect::Refused => {
+                let open = self.open.entry(wire_name(row.namespace)).or_default();
+                open.push(place);
+                if open.len() == REQUEST {
+                    let full = std::mem::take(open);
+                    self.waiting.push(full);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&mut self) -> Result<(), Killed> {
+        let which = self.world.random.random_range(0..self.waiting.len());
+        let places = self.waiting.swap_remove(which);
+        if self.world.bug == Bug::MarkAtSend {
+            let done = self.state.ledger.done();
+            let is_new = |place: &&Place| !done[place.split as usize].settled.contains(place.row);
+            let unmarked: Vec<Place> = places.iter().filter(is_new).copied().collect();
+            self.settle(&loaded(&unmarked))?;
+        }
+        self.in_flight.push(places);
+        Ok(())
+    }
+
+    /// A request ends in one way or another.
+    fn answer(&mut self) -> Result<(), Killed> {
+        let which = self.world.random.random_range(0..self.in_flight.len());
+        let mut places = self.in_flight.swap_remove(which);
+        let refused = places
+            .iter()
+            .position(|place| self.world.is_refused(*place));
+        if let Some(refused) = refused {
+            let refused = places.remove(refused);
+            if !places.is_empty() {
+                self.waiting.push(places);
+            }
+            return self.reject(refused);
+        }
+        if places.is_empty() {
+            return Ok(());
+        }
+        let writes = self.world.writes(&places);
+        match self.world.random.random_range(0..100) {
+            0..60 => {
+                self.world.service.store.extend(writes);
+                self.world.service.acknowledged.extend(&places);
+                return self.acknowledged(&places);
+            }
+            // Applied and not answered, applied later, lost, refused for its rate.
+            60..70 => self.world.service.store.extend(writes),
+            70..80 => self.world.write_late(writes),
+            _ => {}
+        }
+        self.waiting.push(places);
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, places: &[Place]) -> Result<(), Killed> {
+        match self.world.bug {
+            Bug::MarkAtSend => Ok(()),
+            Bug::HighestAcknowledged => {
+                let place = places.iter().max().expect("not empty");
+                let settled = self.state.ledger.done()[place.split as usize]
+                    .settled
+                    .clone();
+                let before = (0..=place.row).filter(|row| !settled.contains(*row));
+                let split = place.split;
+                let before: Vec<Place> = before.map(|row| Place { split, row }).collect();
+                self.settle(&loaded(&before))
+            }
+            _ => self.settle(&loaded(places)),
+        }
+    }
+
+    fn reject(&mut self, place: Place) -> Result<(), Killed> {
+        let supersedes = match &mut self.verdicts {
+            Some(verdicts) => verdicts.supersedes(place.split, place.row),
+            None => Ok(0),
+        };
+        let supersedes = supersedes.expect("readable");
+        let line = letter(place, supersedes);
+        let entry = |letters| Entry::Rejected {
+            namespace: self.world.row(place).namespace.to_owned(),
+            split: place.split,
+            row: place.row,
+            reason: "all_zero".to_owned(),
+            supersedes,
+            changes: Vec::new(),
+            letters,
+        };
+        if self.world.bug == Bug::LetterAfterJournal {
+            let entry = entry(self.state.letters.after(&line));
+            self.checkpoint.append(&entry).map_err(|_| Killed)?;
+            let written = self.checkpoint.dead_letter(&self.state, &line);
+            written.map_err(|_| Killed)?;
+            return self.apply(&entry);
+        }
+        let letters = self.checkpoint.dead_letter(&self.state, &line);
+        let entry = entry(letters.map_err(|_| Killed)?);
+        self.settle(&entry)
+    }
+
+    fn settle(&mut self, entry: &Entry) -> Result<(), Killed> {
+        self.apply(entry)?;
+        self.checkpoint.append(entry).map_err(|_| Killed)
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Result<(), Killed> {
+        self.state.apply(entry).map_err(|error| {
+            self.world.violation = Some(error.to_string());
+            Killed
+        })
+    }
+}
+
+fn run(place: Place) -> RowRun {
+    RowRun {
+        split: place.split,
+        first: place.row,
+        len: 1,
+    }
+}
+
+fn loaded(places: &[Place]) -> Entry {
+    Entry::Loaded {
+        namespace: "films".to_owned(),
+        rows: Rows(places.iter().copied().map(run).collect()),
+        bytes: 100,
+        lsn: None,
+        changes: Vec::new(),
+    }
+}
