@@ -53,6 +53,10 @@ pub struct Counts {
     pub reset: u64,
     /// Upserts applied whose answer a fault withheld.
     pub applied_without_answer: u64,
+    /// Upserts put off by a fault without an answer, to be applied later.
+    pub put_off: u64,
+    /// Of these, the upserts that have been applied; one that breaks a rule is among the rejected.
+    pub applied_late: u64,
     /// Upserts delayed by a fault, whatever their end.
     pub delayed: u64,
     /// Requests with a wrong key or none.
@@ -102,6 +106,8 @@ pub(crate) struct Ledger {
     pub(crate) unavailable: Counter,
     pub(crate) reset: Counter,
     pub(crate) applied_without_answer: Counter,
+    pub(crate) put_off: Counter,
+    pub(crate) applied_late: Counter,
     pub(crate) delayed: Counter,
     pub(crate) unauthenticated: Counter,
     pub(crate) records: Counter,
@@ -174,6 +180,8 @@ impl Ledger {
                 unavailable: self.unavailable.get(),
                 reset: self.reset.get(),
                 applied_without_answer: self.applied_without_answer.get(),
+                put_off: self.put_off.get(),
+                applied_late: self.applied_late.get(),
                 delayed: self.delayed.get(),
                 unauthenticated: self.unauthenticated.get(),
                 records: self.records.get(),

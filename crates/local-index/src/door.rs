@@ -7,6 +7,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -140,6 +141,10 @@ impl Door {
                 ledger.unavailable.one();
                 Ok(response)
             }
+            Outcome::ApplyLate(silence, late_for) => {
+                self.apply_late(request, &received, late_for).await;
+                silent(silence)
+            }
             Outcome::Serve | Outcome::ApplyThen(_) => {
                 let response = self.apply(request, &received).await;
                 // tonic and `discard` alike put the status of an error into the headers, and that
@@ -152,10 +157,7 @@ impl Door {
                     }
                     Outcome::ApplyThen(silence) => {
                         ledger.applied_without_answer.one();
-                        match silence {
-                            Silence::Reset(reason) => Err(reason.into()),
-                            Silence::Unavailable => Ok(unavailable().into_http()),
-                        }
+                        silent(silence)
                     }
                     _ => {
                         ledger.applied.one();
@@ -172,15 +174,36 @@ impl Door {
         if self.index.discard {
             return discard::answer(&self.index, request.into_body(), received).await;
         }
-        let (mut parts, body) = request.into_parts();
-        parts.extensions.insert(received.clone());
-        let counter = received.clone();
-        let body = body.map_frame(move |frame: Frame<bytes::Bytes>| {
-            counter.add(frame.data_ref().map_or(0, bytes::Bytes::len));
-            frame
-        });
-        let Ok(response) = self.grpc.call(Request::from_parts(parts, body)).await;
+        let Ok(response) = self.grpc.call(counted(request, received)).await;
         response
+    }
+
+    /// Takes the whole request and applies it after a while, whatever has become of its client. What is
+    /// still put off when the server ends is lost.
+    async fn apply_late(
+        &self,
+        request: Request<Incoming>,
+        received: &Received,
+        late_for: Duration,
+    ) {
+        let (parts, body) = counted(request, received).into_parts();
+        // A client that ends in mid-request has not sent one.
+        let Ok(body) = body.collect().await else {
+            return;
+        };
+        self.index.ledger.put_off.one();
+        let request = Request::from_parts(parts, Full::new(body.to_bytes()));
+        let (index, mut grpc) = (Arc::clone(&self.index), self.grpc.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(late_for).await;
+            if !index.discard {
+                let Ok(response) = grpc.call(request).await;
+                if response.headers().contains_key(Status::GRPC_STATUS) {
+                    return index.ledger.rejected.one();
+                }
+            }
+            index.ledger.applied_late.one();
+        });
     }
 
     fn has_key(&self, request: &Request<Incoming>) -> bool {
@@ -188,6 +211,29 @@ impl Door {
             let given = request.headers().get("api-key");
             given.is_some_and(|given| given.as_bytes() == key.as_bytes())
         })
+    }
+}
+
+/// A request whose bytes are counted as they are read.
+fn counted(
+    request: Request<Incoming>,
+    received: &Received,
+) -> Request<impl hyper::body::Body<Data = bytes::Bytes, Error = hyper::Error> + Send + 'static> {
+    let (mut parts, body) = request.into_parts();
+    parts.extensions.insert(received.clone());
+    let counter = received.clone();
+    let body = body.map_frame(move |frame: Frame<bytes::Bytes>| {
+        counter.add(frame.data_ref().map_or(0, bytes::Bytes::len));
+        frame
+    });
+    Request::from_parts(parts, body)
+}
+
+/// No answer, in one of the ways in which there is none.
+fn silent(silence: Silence) -> Result<Response<Body>, h2::Error> {
+    match silence {
+        Silence::Reset(reason) => Err(reason.into()),
+        Silence::Unavailable => Ok(unavailable().into_http()),
     }
 }
 

@@ -13,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 /// How the server misbehaves; nothing by default.
 ///
-/// `refuse`, `unavailable`, `reset` and `apply_without_answer` are probabilities of exclusive
+/// `refuse`, `unavailable`, `reset`, `apply_without_answer` and `apply_late` are probabilities of exclusive
 /// outcomes of one upsert request, so they add up to at most 1. `delay` is independent of them.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,6 +33,13 @@ pub struct Faults {
     pub delay_for: Duration,
     /// Applied and durable; then the stream is reset, or UNAVAILABLE is answered.
     pub apply_without_answer: f64,
+    /// The answer is withheld as above, and the request is applied only after
+    /// [`late_for`](Self::late_for), when its client has long given up: also where the same records were
+    /// written again meanwhile.
+    pub apply_late: f64,
+    /// How long after its arrival a late request is applied. In TOML a text such as `"2s"`.
+    #[serde(deserialize_with = "jiff::fmt::serde::unsigned_duration::required::deserialize")]
+    pub late_for: Duration,
     /// Each connection is closed abruptly when it has carried `U(a, b)` requests (ends included)
     /// and another one arrives.
     pub cut_connection_after: Option<(u32, u32)>,
@@ -51,6 +58,8 @@ impl Default for Faults {
             delay: 0.0,
             delay_for: Duration::ZERO,
             apply_without_answer: 0.0,
+            apply_late: 0.0,
+            late_for: Duration::ZERO,
             cut_connection_after: None,
             refuse_ids_containing: None,
         }
@@ -65,6 +74,7 @@ impl Faults {
             ("unavailable", self.unavailable),
             ("reset", self.reset),
             ("apply_without_answer", self.apply_without_answer),
+            ("apply_late", self.apply_late),
         ];
         for (name, value) in exclusive.into_iter().chain([("delay", self.delay)]) {
             if !(0.0..=1.0).contains(&value) {
@@ -75,7 +85,7 @@ impl Faults {
         // Decimal fractions that add up to 1 may exceed it in binary by a few ulps.
         if sum > 1.0 + 1e-9 {
             return Err(format!(
-                "refuse, unavailable, reset and apply_without_answer add up to {sum}; \
+                "refuse, unavailable, reset, apply_without_answer and apply_late add up to {sum}; \
                  they exclude each other, so give at most 1 in all"
             ));
         }
@@ -96,6 +106,7 @@ pub(crate) enum Outcome {
     Unavailable,
     Reset(h2::Reason),
     ApplyThen(Silence),
+    ApplyLate(Silence, Duration),
 }
 
 /// How the answer to an applied request is withheld.
@@ -160,6 +171,10 @@ impl Dice {
             (faults.unavailable, Outcome::Unavailable),
             (faults.reset, Outcome::Reset(reset)),
             (faults.apply_without_answer, Outcome::ApplyThen(silence)),
+            (
+                faults.apply_late,
+                Outcome::ApplyLate(silence, faults.late_for),
+            ),
         ]
         .into_iter()
         .find_map(|(probability, outcome)| {
@@ -212,6 +227,8 @@ mod tests {
             delay: 0.2,
             delay_for: Duration::from_millis(1),
             apply_without_answer: 0.1,
+            apply_late: 0.1,
+            late_for: Duration::from_secs(1),
             ..Faults::default()
         };
         let drawn = outcomes(&faults, 10_000);
@@ -233,6 +250,10 @@ mod tests {
         ));
         assert!(near(
             share(&|f| matches!(f.outcome, Outcome::ApplyThen(_))),
+            0.1
+        ));
+        assert!(near(
+            share(&|f| matches!(f.outcome, Outcome::ApplyLate(_, late) if late.as_secs() == 1)),
             0.1
         ));
         assert!(near(share(&|f| f.delay.is_some()), 0.2));
@@ -288,10 +309,12 @@ mod tests {
     fn a_toml_file_holds_faults() {
         let faults: Faults = toml::from_str(
             "seed = 3\nrefuse = 0.3\ndelay = 0.1\ndelay_for = \"250ms\"\n\
+             apply_late = 0.1\nlate_for = \"2s\"\n\
              cut_connection_after = [50, 500]\nrefuse_ids_containing = \"bad\"\n",
         )
         .expect("a good file");
         assert_eq!(faults.delay_for, Duration::from_millis(250));
+        assert_eq!(faults.late_for, Duration::from_secs(2));
         assert_eq!(faults.cut_connection_after, Some((50, 500)));
         assert_eq!(faults.refuse_ids_containing.as_deref(), Some("bad"));
         let error = toml::from_str::<Faults>("refuze = 0.3\n").expect_err("misspelt");

@@ -271,3 +271,42 @@ fn impossible_faults_are_refused() {
         "{error}"
     );
 }
+
+/// Scenario: every request is put off; then every second one, while one record is written over and over.
+/// Guarantees: the client gets no answer to what is put off, and it is applied all the same, as a write of its own.
+#[tokio::test]
+async fn late_writes() {
+    for (apply_late, count) in [(1.0, 5), (0.5, 40)] {
+        let server = with(Faults {
+            seed: 6,
+            apply_late,
+            late_for: Duration::from_millis(100),
+            ..Faults::default()
+        })
+        .await;
+        let mut client = server.client().await;
+        let mut answered = 0;
+        for n in 0..count {
+            let record = vector("x", &[n as f32 + 1.0]);
+            match upsert(&mut client, "", vec![record]).await {
+                Ok(_) => answered += 1,
+                Err(status) => assert!(matches!(
+                    status.code(),
+                    Code::Unavailable | Code::Internal | Code::Cancelled
+                )),
+            }
+        }
+        let seen = counts(&server);
+        assert_eq!(
+            (seen.applied, seen.applied + seen.put_off),
+            (answered, count)
+        );
+        assert!(seen.put_off > 0 && (apply_late == 1.0 || answered > 0));
+        while counts(&server).applied_late < seen.put_off {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let audit = server.index.audit();
+        assert_eq!(audit.writes_of("", "x").len() as u64, count);
+        server.stop().await;
+    }
+}

@@ -447,3 +447,27 @@ async fn an_interrupt_before_the_search() {
     let report = desk.load(&["a.jsonl"]).run().await.expect("continued");
     desk.assert_outcome(&report, &expected(&rows));
 }
+
+/// Scenario: duplicates, and a service that applies one request in five only after its client has given up and, mostly,
+/// sent it again.
+/// Guarantees: when the last late write has come the index holds the last row of each id, and no other row ever was in
+/// it, so that a write that comes late changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_writes_do_not_bring_back_earlier_rows() {
+    let desk = Desk::new(Faults {
+        seed: 10,
+        apply_late: 0.2,
+        late_for: Duration::from_millis(300),
+        ..Faults::default()
+    })
+    .await;
+    let rows = strewn(10, 400);
+    desk.write("a.jsonl", &rows);
+    let report = desk.load(&["a.jsonl"]).run().await.expect("begun");
+    let counts = || desk.served.index.audit().counts;
+    assert!(counts().put_off > 0, "{:?}", counts());
+    while counts().applied_late < counts().put_off {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    desk.assert_outcome(&report, &expected(&rows));
+}
