@@ -32,7 +32,7 @@ use crate::inputs;
 use crate::ledger::Books;
 use crate::opening::{self, Asked, Commands, NextCommand, Opened, Refusal, Run};
 use crate::pacer::Rates;
-use crate::pipeline::{self, Finished, Handles, Job, Knobs};
+use crate::pipeline::{self, Finished, Handles, Job, Knobs, TimeLimit};
 use crate::prescan;
 use crate::report::{Header, Report, TargetReport};
 use crate::run_dir::{RunDir, new_run_id};
@@ -169,7 +169,11 @@ impl Load {
             Ok(shape) => shape,
             Err(error) => return Err(given_up(run, error)),
         };
-        let verdicts = match self.verdicts(&run, &plan).await {
+        let time_limit = settings.max_duration.map(|limit| TimeLimit {
+            began: started,
+            limit: limit.0,
+        });
+        let verdicts = match self.verdicts(&run, &plan, time_limit).await {
             Ok(verdicts) => verdicts,
             Err(error) => return Err(given_up(run, error)),
         };
@@ -204,7 +208,13 @@ impl Load {
             books: watch::Sender::new(Books::default()),
         };
         let watching = self.watch(&handles, plan.rows());
-        let finished = pipeline::run(target, job, &knobs(settings, &mut random), handles).await;
+        let finished = pipeline::run(
+            target,
+            job,
+            &knobs(settings, time_limit, &mut random),
+            handles,
+        )
+        .await;
         watching.abort();
 
         let counts = traffic.counts();
@@ -514,14 +524,14 @@ fn policy(settings: &Settings) -> MetadataPolicy {
     }
 }
 
-fn knobs(settings: &Settings, random: &mut StdRng) -> Knobs {
+fn knobs(settings: &Settings, time_limit: Option<TimeLimit>, random: &mut StdRng) -> Knobs {
     Knobs {
         memory: settings.memory.0 as usize,
         workers: settings.worker_count(),
         in_flight: settings.in_flight,
         attempt_timeout: settings.attempt_timeout.0,
         max_stall: settings.max_stall.0,
-        max_duration: settings.max_duration.map(|limit| limit.0),
+        time_limit,
         rates: Rates {
             pacing: settings.pacing,
             bytes: settings.namespace_rate,

@@ -63,10 +63,17 @@ pub(crate) struct Knobs {
     pub(crate) in_flight: usize,
     pub(crate) attempt_timeout: Duration,
     pub(crate) max_stall: Duration,
-    pub(crate) max_duration: Option<Duration>,
+    pub(crate) time_limit: Option<TimeLimit>,
     pub(crate) rates: Rates,
     pub(crate) total_rate: ByteRate,
     pub(crate) seed: u64,
+}
+
+/// How long an attempt may take, and when it began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeLimit {
+    pub(crate) began: Instant,
+    pub(crate) limit: Duration,
 }
 
 /// What a run needs from outside, and what it can be watched by.
@@ -163,16 +170,8 @@ pub(crate) async fn run<T: Target>(
     drop((sealed_in, splits));
     let mut watchers = JoinSet::new();
     watchers.spawn(tick(events_in.clone()));
-    if let Some(limit) = knobs.max_duration {
-        let stop = Arc::clone(&stop);
-        watchers.spawn(async move {
-            tokio::time::sleep(limit).await;
-            stop.stop(StopReason::new(
-                "max_duration",
-                ExitCode::Interrupted,
-                format!("the run took {} s (--max-duration)", limit.as_secs_f64()),
-            ));
-        });
+    if let Some(limit) = knobs.time_limit {
+        limit.watch(&stop, &mut watchers);
     }
 
     let sending = Arc::new(Sending {
@@ -221,6 +220,7 @@ pub(crate) struct Prescan {
     pub(crate) default_namespace: Arc<str>,
     pub(crate) workers: usize,
     pub(crate) stop: Arc<Stop>,
+    pub(crate) time_limit: Option<TimeLimit>,
     pub(crate) spill: Arc<Spill>,
     /// A name for what is read.
     pub(crate) subject: u128,
@@ -238,6 +238,10 @@ pub(crate) async fn prescan(scan: Prescan) -> Result<Verdicts, PrescanError> {
         let _ = split_in.try_send(split.clone());
     }
     drop(split_in);
+    let mut watchers = JoinSet::new();
+    if let Some(limit) = scan.time_limit {
+        limit.watch(&scan.stop, &mut watchers);
+    }
     let hasher = KeyHasher::default();
     let failed = Arc::default();
     let mut scanners = JoinSet::new();
@@ -278,6 +282,29 @@ pub(crate) async fn prescan(scan: Prescan) -> Result<Verdicts, PrescanError> {
     judging
         .await
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+// === impl TimeLimit ===
+
+impl TimeLimit {
+    /// Stops the run when its time is over: at once if it is, else by a task among `watchers`.
+    fn watch(self, stop: &Arc<Stop>, watchers: &mut JoinSet<()>) {
+        let limit = self.limit.as_secs_f64();
+        let reason = StopReason::new(
+            "max_duration",
+            ExitCode::Interrupted,
+            format!("the run took {limit} s (--max-duration)"),
+        );
+        let end = self.began + self.limit;
+        if Instant::now() >= end {
+            return stop.stop(reason);
+        }
+        let stop = Arc::clone(stop);
+        watchers.spawn(async move {
+            tokio::time::sleep_until(end).await;
+            stop.stop(reason);
+        });
+    }
 }
 
 /// Wakes the committer every second, so that it makes durable what it has while nothing else happens.

@@ -8,12 +8,15 @@ use vecload_source::{InputKind, Plan};
 
 use super::{Load, LoadError, PrescanProgress};
 use crate::opening::Run;
-use crate::pipeline::{self, Prescan};
+use crate::pipeline::{self, Prescan, TimeLimit};
 use crate::prescan::{
     NoVerdicts, PrescanError, Spill, Verdicts, nameless_file, scanned, scanned_bytes,
     spilled_at_most,
 };
 use crate::settings::DuplicatePolicy;
+
+/// From this number of rows on it is told when most of them are superseded: a wrong column does that.
+const MANY_ROWS: u64 = 1000;
 
 impl Load {
     /// Which rows of a run are superseded: what an earlier attempt has found, or else a new search finds.
@@ -22,6 +25,7 @@ impl Load {
         &self,
         run: &Run,
         plan: &Arc<Plan>,
+        time_limit: Option<TimeLimit>,
     ) -> Result<Option<Arc<Verdicts>>, LoadError> {
         let stop = &self.stop.0;
         if !self.looks_for_duplicates(plan) || stop.is_stopping() {
@@ -41,7 +45,9 @@ impl Load {
         }
         let searched = async {
             let file = run.dir.new_prescan()?;
-            let verdicts = self.search(plan, run.dir.path(), subject, file).await?;
+            let verdicts = self
+                .search(plan, time_limit, run.dir.path(), subject, file)
+                .await?;
             run.dir.keep_prescan(verdicts.file())?;
             Ok(verdicts)
         };
@@ -63,7 +69,7 @@ impl Load {
         let temporary = std::env::temp_dir();
         let scratch = self.settings.scratch_dir.as_deref().unwrap_or(&temporary);
         let file = nameless_file(scratch).map_err(PrescanError::from)?;
-        let verdicts = self.search(plan, &temporary, 0, file).await?;
+        let verdicts = self.search(plan, None, &temporary, 0, file).await?;
         Ok(Some(Arc::new(verdicts)))
     }
 
@@ -87,6 +93,7 @@ impl Load {
     async fn search(
         &self,
         plan: &Arc<Plan>,
+        time_limit: Option<TimeLimit>,
         folder: &Path,
         subject: u128,
         file: File,
@@ -107,6 +114,7 @@ impl Load {
             default_namespace: self.settings.namespace.as_str().into(),
             workers: self.settings.worker_count(),
             stop: Arc::clone(&self.stop.0),
+            time_limit,
             spill: Arc::clone(&spill),
             subject,
             file,
@@ -120,10 +128,22 @@ impl Load {
             }),
         });
         let found = found.await;
+        let rows = self
+            .progress
+            .borrow()
+            .prescan
+            .map_or(0, |prescan| prescan.rows);
         self.progress
             .send_modify(|progress| progress.prescan = None);
         let verdicts = found?;
         let summary = verdicts.summary();
+        if rows >= MANY_ROWS && summary.superseded > rows / 2 {
+            tracing::warn!(
+                rows,
+                superseded = summary.superseded,
+                "most rows have the id of a later one and are not loaded; is that the right id column? (--id-column)"
+            );
+        }
         tracing::info!(
             superseded = summary.superseded,
             ids = summary.ids,

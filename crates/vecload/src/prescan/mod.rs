@@ -59,8 +59,7 @@ pub(crate) struct KeyHasher(RandomState);
 /// A row, by the hash of its key. They sort by key, then by place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Sighting {
-    /// As two halves: a u128 would take another eight bytes for its alignment.
-    key: [u64; 2],
+    key: u128,
     place: Place,
 }
 
@@ -95,20 +94,26 @@ pub(crate) enum PrescanError {
 // === impl KeyHasher ===
 
 impl KeyHasher {
-    fn hash(&self, namespace: &str, id: &str) -> [u64; 2] {
+    fn hash(&self, namespace: &str, id: &str) -> u128 {
         let namespace = wire_name(namespace);
-        [0_u8, 1].map(|half| self.0.hash_one((half, namespace, id)))
+        let half = |which: u8| u128::from(self.0.hash_one((which, namespace, id)));
+        half(0) << 64 | half(1)
     }
 }
 
 // === impl Sightings ===
 
 impl Sightings {
-    /// Room for a share of [`MEMORY`], or of so much memory, among so many scanners.
-    pub(crate) fn new(spill: &Arc<Spill>, hasher: KeyHasher, memory: usize, of: usize) -> Self {
+    /// One of so many scanners that share the memory of a prescan, given in bytes.
+    pub(crate) fn new(
+        spill: &Arc<Spill>,
+        hasher: KeyHasher,
+        memory: usize,
+        scanners: usize,
+    ) -> Self {
         Self {
             hasher,
-            sorter: Sorter::new(spill, memory / 2 / of.max(1)),
+            sorter: Sorter::new(spill, memory / 2 / scanners.max(1)),
         }
     }
 
@@ -191,14 +196,15 @@ impl Item for Sighting {
     const BYTES: usize = 28;
 
     fn write(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.key[0].to_le_bytes());
-        out.extend_from_slice(&self.key[1].to_le_bytes());
+        out.extend_from_slice(&self.key.to_le_bytes());
         self.place.write(out);
     }
 
     fn read(bytes: &[u8]) -> Self {
+        let mut key = [0; 16];
+        key.copy_from_slice(&bytes[..16]);
         Self {
-            key: [number(bytes), number(&bytes[8..])],
+            key: u128::from_le_bytes(key),
             place: Place::read(&bytes[16..]),
         }
     }

@@ -53,7 +53,7 @@ pub(crate) enum SpillError {
 // === impl Spill ===
 
 impl Spill {
-    /// A spill in a directory, which is made if need be once something is spilled.
+    /// A spill in a directory.
     pub(crate) fn new(folder: &Path) -> Arc<Self> {
         Arc::new(Self {
             folder: folder.to_owned(),
@@ -64,10 +64,13 @@ impl Spill {
         })
     }
 
-    /// Fails if there is no room for so many bytes.
+    /// Makes the directory if need be, and fails if it has no room for so many bytes.
     pub(crate) fn expect_room(&self, bytes: u64) -> Result<(), SpillError> {
         let io = |error: io::Error| self.error(error);
         fs::create_dir_all(&self.folder).map_err(io)?;
+        if bytes == 0 {
+            return Ok(());
+        }
         let disk = statvfs(&self.folder).map_err(|error| io(error.into()))?;
         #[allow(
             clippy::useless_conversion,

@@ -355,6 +355,7 @@ async fn a_prescan_can_be_stopped() {
             default_namespace: "".into(),
             workers: 2,
             stop: Arc::new(stop),
+            time_limit: None,
             spill: Spill::new(folder.path()),
             subject: SUBJECT,
             file: scratch_file(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use vecload::{ExitCode, LoadBuilder, MaxRejects, NullPolicy, Resume, Settings};
+use vecload::{DuplicatePolicy, ExitCode, LoadBuilder, MaxRejects, NullPolicy, Resume, Settings};
 use vecload_local_index::Faults;
 
 use crate::{Desk, Served, good_line, ids};
@@ -16,7 +16,7 @@ async fn refused(load: LoadBuilder) -> String {
     error.to_string()
 }
 
-/// Scenario: between two commands the job is changed in one of eight ways.
+/// Scenario: between two commands the job is changed in one of nine ways.
 /// Guarantees: each is refused before anything is sent, naming what it is and what it was.
 #[tokio::test]
 async fn another_job_is_refused() {
@@ -31,7 +31,7 @@ async fn another_job_is_refused() {
         .expect("done");
     let sent = served.index.audit().counts;
 
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
         ("namespace is \"films\" and was \"\"", |all| {
             all.namespace = "films".to_owned();
         }),
@@ -46,6 +46,9 @@ async fn another_job_is_refused() {
         }),
         ("metadata_column is \"m\" and was unset", |all| {
             all.metadata_column = Some("m".to_owned());
+        }),
+        ("duplicates is \"any\" and was \"last\"", |all| {
+            all.duplicates = DuplicatePolicy::Any;
         }),
         ("on_null is \"reject\" and was \"drop\"", |all| {
             all.on_null = NullPolicy::Reject;

@@ -471,3 +471,20 @@ async fn late_writes_do_not_bring_back_earlier_rows() {
     }
     desk.assert_outcome(&report, &expected(&rows));
 }
+
+/// Scenario: a load whose time is over before it has looked for duplicates.
+/// Guarantees: exit code 6 with the limit; nothing is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_search_counts_as_time() {
+    let desk = Desk::new(Faults::default()).await;
+    desk.write("a.jsonl", &strewn(11, 50));
+    let report = desk
+        .load(&["a.jsonl"])
+        .with(|settings| settings.max_duration = "1ms".parse().ok())
+        .run()
+        .await
+        .expect("begun");
+    assert_eq!(report.exit_code, ExitCode::Interrupted);
+    assert_eq!(report.stop_reason.expect("a reason").code, "max_duration");
+    assert_eq!(desk.served.upserts(), 0);
+}
