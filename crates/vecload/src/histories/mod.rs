@@ -8,6 +8,7 @@
 //! That such a checker sees anything is shown by bugs that are put into what is played.
 
 mod disk;
+mod process;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

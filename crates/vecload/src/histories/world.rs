@@ -1,6 +1,6 @@
-//! One history: rows, the service, and a run that is killed and continued until it is done.
+//! One history: rows, the service, and what they must come to.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Seek as _;
 use std::sync::Arc;
@@ -8,13 +8,12 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tempfile::TempDir;
-use vecload_record::RowRun;
 
 use super::disk::MemoryDisk;
-use crate::checkpoint::{self, Checkpoint, Disk as _, Entry, Rows, State};
-use crate::events::ReadRows;
+use super::process::Process;
+use crate::checkpoint::{self, Checkpoint, Disk as _, State};
 use crate::ledger::Ledger;
-use crate::namespace::{Namespaces, wire_name};
+use crate::namespace::wire_name;
 use crate::prescan::{self, KeyHasher, Place, Sightings, Spill, VerdictReader, Verdicts};
 use crate::stop::Stop;
 
@@ -30,16 +29,14 @@ pub(super) enum Bug {
     NoPrescan,
 }
 
-/// Rows in a request, requests under way, kills in a history.
-const REQUEST: usize = 3;
-const IN_FLIGHT: usize = 4;
+/// Kills in a history.
 const KILLS: u32 = 4;
 /// Splits of two inputs.
 const SPLIT_INPUTS: [u32; 3] = [0, 0, 1];
 const NAMESPACES: [&str; 3] = ["", "__default__", "films"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Defect {
+pub(super) enum Defect {
     None,
     /// Seen before it is sent.
     Own,
@@ -48,25 +45,25 @@ enum Defect {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Row {
-    namespace: &'static str,
+pub(super) struct Row {
+    pub(super) namespace: &'static str,
     id: u32,
-    defect: Defect,
+    pub(super) defect: Defect,
 }
 
-type Key = (&'static str, u32);
+pub(super) type Key = (&'static str, u32);
 
 /// What the service has and will have.
 #[derive(Debug, Default)]
-struct Service {
-    store: BTreeMap<Key, Place>,
+pub(super) struct Service {
+    pub(super) store: BTreeMap<Key, Place>,
     /// Writes that come later, and when.
     late: Vec<(u64, Vec<(Key, Place)>)>,
-    acknowledged: BTreeSet<Place>,
+    pub(super) acknowledged: BTreeSet<Place>,
 }
 
 /// The process is gone.
-struct Killed;
+pub(super) struct Killed;
 
 /// Everything of a history that outlives a process, and what is kept from one history to the next.
 pub(super) struct World {
@@ -74,10 +71,10 @@ pub(super) struct World {
     spill: Arc<Spill>,
     verdicts_file: File,
     _folder: TempDir,
-    bug: Bug,
-    random: StdRng,
-    rows: Vec<Vec<Row>>,
-    service: Service,
+    pub(super) bug: Bug,
+    pub(super) random: StdRng,
+    pub(super) rows: Vec<Vec<Row>>,
+    pub(super) service: Service,
     disk: MemoryDisk,
     /// Whether there is something to continue.
     begun: bool,
@@ -85,21 +82,7 @@ pub(super) struct World {
     after_power_cut: bool,
     verdicts: Option<Arc<Verdicts>>,
     time: u64,
-    violation: Option<String>,
-}
-
-/// A process of the run.
-struct Process<'a> {
-    world: &'a mut World,
-    state: State,
-    checkpoint: Checkpoint,
-    verdicts: Option<VerdictReader>,
-    namespaces: Namespaces,
-    /// Of each split the next row to be read.
-    next: Vec<u64>,
-    open: HashMap<&'static str, Vec<Place>>,
-    waiting: Vec<Vec<Place>>,
-    in_flight: Vec<Vec<Place>>,
+    pub(super) violation: Option<String>,
 }
 
 impl World {
@@ -186,17 +169,7 @@ impl World {
             Bug::NoPrescan => None,
             _ => Some(VerdictReader::new(&self.search())),
         };
-        let mut process = Process {
-            next: vec![0; SPLIT_INPUTS.len()],
-            state,
-            checkpoint,
-            verdicts,
-            namespaces: Namespaces::default(),
-            open: HashMap::new(),
-            waiting: Vec::new(),
-            in_flight: Vec::new(),
-            world: self,
-        };
+        let mut process = Process::new(self, state, checkpoint, verdicts);
         let ended = process.run();
         let (under_way, state) = (process.in_flight, process.state);
         for places in under_way {
@@ -247,15 +220,15 @@ impl World {
         verdicts
     }
 
-    fn row(&self, place: Place) -> Row {
+    pub(super) fn row(&self, place: Place) -> Row {
         self.rows[place.split as usize][place.row as usize]
     }
 
-    fn is_refused(&self, place: Place) -> bool {
+    pub(super) fn is_refused(&self, place: Place) -> bool {
         self.row(place).defect == Defect::Refused
     }
 
-    fn writes(&self, places: &[Place]) -> Vec<(Key, Place)> {
+    pub(super) fn writes(&self, places: &[Place]) -> Vec<(Key, Place)> {
         let key = |row: Row| (wire_name(row.namespace), row.id);
         places
             .iter()
@@ -263,12 +236,12 @@ impl World {
             .collect()
     }
 
-    fn write_late(&mut self, writes: Vec<(Key, Place)>) {
+    pub(super) fn write_late(&mut self, writes: Vec<(Key, Place)>) {
         let due = self.time + self.random.random_range(1..60);
         self.service.late.push((due, writes));
     }
 
-    fn pass_time(&mut self) {
+    pub(super) fn pass_time(&mut self) {
         self.time += 1;
         let now = self.time;
         for (_, writes) in self.service.late.extract_if(.., |(due, _)| *due <= now) {
@@ -362,202 +335,6 @@ impl World {
     }
 }
 
-fn letter(place: Place, supersedes: u64) -> Vec<u8> {
+pub(super) fn letter(place: Place, supersedes: u64) -> Vec<u8> {
     format!("{}/{} supersedes {supersedes}\n", place.split, place.row).into_bytes()
-}
-
-impl Process<'_> {
-    fn run(&mut self) -> Result<(), Killed> {
-        let done = self.state.ledger.done();
-        loop {
-            self.world.pass_time();
-            let unread: Vec<usize> = (0..self.next.len())
-                .filter(|split| self.next[*split] < self.world.rows[*split].len() as u64)
-                .collect();
-            let is_read = unread.is_empty();
-            if is_read {
-                self.waiting
-                    .extend(self.open.drain().map(|(_, places)| places));
-            }
-            if !self.in_flight.is_empty() && (is_read || self.world.random.random_bool(0.5)) {
-                self.answer()?;
-            } else if !self.waiting.is_empty() && self.in_flight.len() < IN_FLIGHT {
-                self.send()?;
-            } else if !is_read {
-                let split = unread[self.world.random.random_range(0..unread.len())];
-                let settled = &done[split].settled;
-                self.read(split, |row| settled.contains(row))?;
-            } else if self.in_flight.is_empty() {
-                return self.checkpoint.finish(&self.state).map_err(|_| Killed);
-            }
-            if self.world.random.random_bool(0.1) {
-                self.checkpoint.sync(&self.state).map_err(|_| Killed)?;
-            }
-        }
-    }
-
-    /// Reads the next row of a split.
-    fn read(&mut self, split: usize, is_settled: impl Fn(u64) -> bool) -> Result<(), Killed> {
-        let number = self.next[split];
-        self.next[split] += 1;
-        if is_settled(number) {
-            return Ok(());
-        }
-        let place = Place {
-            split: split as u32,
-            row: number,
-        };
-        let row = self.world.row(place);
-        self.state.ledger.read(&ReadRows {
-            split: place.split,
-            end: number + 1,
-            block_end: number + 1,
-            changes: Vec::new(),
-            namespaces: vec![(self.namespaces.get(row.namespace), 1)],
-        });
-        let superseded = match &mut self.verdicts {
-            Some(verdicts) => verdicts.superseded(place.split, number..number + 1),
-            None => Ok(crate::rows::RowSet::default()),
-        };
-        if superseded.expect("readable").contains(number) {
-            let entry = Entry::Superseded {
-                namespace: row.namespace.to_owned(),
-                rows: Rows(vec![run(place)]),
-            };
-            return self.settle(&entry);
-        }
-        match row.defect {
-            Defect::Own => self.reject(place),
-            Defect::None | Defect::Refused => {
-                let open = self.open.entry(wire_name(row.namespace)).or_default();
-                open.push(place);
-                if open.len() == REQUEST {
-                    let full = std::mem::take(open);
-                    self.waiting.push(full);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn send(&mut self) -> Result<(), Killed> {
-        let which = self.world.random.random_range(0..self.waiting.len());
-        let places = self.waiting.swap_remove(which);
-        if self.world.bug == Bug::MarkAtSend {
-            let done = self.state.ledger.done();
-            let is_new = |place: &&Place| !done[place.split as usize].settled.contains(place.row);
-            let unmarked: Vec<Place> = places.iter().filter(is_new).copied().collect();
-            self.settle(&loaded(&unmarked))?;
-        }
-        self.in_flight.push(places);
-        Ok(())
-    }
-
-    /// A request ends in one way or another.
-    fn answer(&mut self) -> Result<(), Killed> {
-        let which = self.world.random.random_range(0..self.in_flight.len());
-        let mut places = self.in_flight.swap_remove(which);
-        let refused = places
-            .iter()
-            .position(|place| self.world.is_refused(*place));
-        if let Some(refused) = refused {
-            let refused = places.remove(refused);
-            if !places.is_empty() {
-                self.waiting.push(places);
-            }
-            return self.reject(refused);
-        }
-        if places.is_empty() {
-            return Ok(());
-        }
-        let writes = self.world.writes(&places);
-        match self.world.random.random_range(0..100) {
-            0..60 => {
-                self.world.service.store.extend(writes);
-                self.world.service.acknowledged.extend(&places);
-                return self.acknowledged(&places);
-            }
-            // Applied and not answered, applied later, lost, refused for its rate.
-            60..70 => self.world.service.store.extend(writes),
-            70..80 => self.world.write_late(writes),
-            _ => {}
-        }
-        self.waiting.push(places);
-        Ok(())
-    }
-
-    fn acknowledged(&mut self, places: &[Place]) -> Result<(), Killed> {
-        match self.world.bug {
-            Bug::MarkAtSend => Ok(()),
-            Bug::HighestAcknowledged => {
-                let place = places.iter().max().expect("not empty");
-                let settled = self.state.ledger.done()[place.split as usize]
-                    .settled
-                    .clone();
-                let before = (0..=place.row).filter(|row| !settled.contains(*row));
-                let split = place.split;
-                let before: Vec<Place> = before.map(|row| Place { split, row }).collect();
-                self.settle(&loaded(&before))
-            }
-            _ => self.settle(&loaded(places)),
-        }
-    }
-
-    fn reject(&mut self, place: Place) -> Result<(), Killed> {
-        let supersedes = match &mut self.verdicts {
-            Some(verdicts) => verdicts.supersedes(place.split, place.row),
-            None => Ok(0),
-        };
-        let supersedes = supersedes.expect("readable");
-        let line = letter(place, supersedes);
-        let entry = |letters| Entry::Rejected {
-            namespace: self.world.row(place).namespace.to_owned(),
-            split: place.split,
-            row: place.row,
-            reason: "all_zero".to_owned(),
-            supersedes,
-            changes: Vec::new(),
-            letters,
-        };
-        if self.world.bug == Bug::LetterAfterJournal {
-            let entry = entry(self.state.letters.after(&line));
-            self.checkpoint.append(&entry).map_err(|_| Killed)?;
-            let written = self.checkpoint.dead_letter(&self.state, &line);
-            written.map_err(|_| Killed)?;
-            return self.apply(&entry);
-        }
-        let letters = self.checkpoint.dead_letter(&self.state, &line);
-        let entry = entry(letters.map_err(|_| Killed)?);
-        self.settle(&entry)
-    }
-
-    fn settle(&mut self, entry: &Entry) -> Result<(), Killed> {
-        self.apply(entry)?;
-        self.checkpoint.append(entry).map_err(|_| Killed)
-    }
-
-    fn apply(&mut self, entry: &Entry) -> Result<(), Killed> {
-        self.state.apply(entry).map_err(|error| {
-            self.world.violation = Some(error.to_string());
-            Killed
-        })
-    }
-}
-
-fn run(place: Place) -> RowRun {
-    RowRun {
-        split: place.split,
-        first: place.row,
-        len: 1,
-    }
-}
-
-fn loaded(places: &[Place]) -> Entry {
-    Entry::Loaded {
-        namespace: "films".to_owned(),
-        rows: Rows(places.iter().copied().map(run).collect()),
-        bytes: 100,
-        lsn: None,
-        changes: Vec::new(),
-    }
 }
