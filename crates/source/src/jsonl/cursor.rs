@@ -431,7 +431,17 @@ impl<'a> Cursor<'a> {
                     self.skip_string()?;
                     continue;
                 }
-                Some(b'{' | b'[') => depth += 1,
+                Some(b'{') => depth += 1,
+                Some(b'[') => {
+                    // Of a list without lists and strings in it, as vectors are, only the end is looked for.
+                    let items = &self.bytes[self.at + 1..];
+                    let end = memchr::memchr3(b']', b'[', b'"', items);
+                    if let Some(end) = end.filter(|end| items[*end] == b']') {
+                        self.at += end + 2;
+                        continue;
+                    }
+                    depth += 1;
+                }
                 Some(b',' | b'}' | b']') if depth == 0 => break,
                 Some(b'}' | b']') => depth -= 1,
                 Some(_) => {}

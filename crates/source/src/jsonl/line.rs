@@ -272,6 +272,8 @@ impl Scratch {
                         self.fields.push_str(&line[quoted]);
                         self.fields.push(':');
                         self.fields.push_str(&line[start..cursor.at()]);
+                    } else if wanted == Wanted::Key {
+                        cursor.pass()?;
                     } else {
                         cursor.skip(1)?;
                     }

@@ -471,7 +471,7 @@ fn directories_as_namespaces() {
 /// Scenario: lines that are no records, most of them with an id that can be read; a limit in their midst; a
 /// namespace of the directory.
 /// Guarantees: a key is told wherever there is an id, whatever else is wrong; an id that is missing, empty or in
-/// a line that is not JSON is none; rows keep their numbers, and what the limit leaves out has no key.
+/// a line that breaks off is none; rows keep their numbers, and what the limit leaves out has no key.
 #[test]
 fn keys_of_rows() {
     let root = TempDir::new().unwrap();
@@ -484,6 +484,12 @@ fn keys_of_rows() {
         (r#"{"id":null,"values":[1]}"#, None),
         (r#"{"values":[1]}"#, None),
         (r#"{"id":"torn","val"#, None),
+        (r#"{"values":[1,2"#, None),
+        (r#"{"values":[1,,],"id":"d"}"#, Some(("films", "d"))),
+        (
+            r#"{"values":[[1],"]"],"m":{"l":["]"]},"id":"e"}"#,
+            Some(("films", "e")),
+        ),
         (r#"{"id":"\u0061b","values":[]}"#, Some(("films", "ab"))),
         (r#"{"_reject":{},"namespace":"","id":"c"}"#, Some(("", "c"))),
         (r#"{"id":"left out"}"#, None),
@@ -496,7 +502,7 @@ fn keys_of_rows() {
         ..Discovery::default()
     };
     let settings = PlanSettings {
-        limit: Some(8),
+        limit: Some(11),
         ..PlanSettings::default()
     };
     let plan = Plan::new(discover(&[argument], &discovery).unwrap(), &settings).unwrap();
@@ -511,7 +517,7 @@ fn keys_of_rows() {
                 .map(|key| (key.namespace.unwrap().to_owned(), key.id.to_owned()))
         })
         .collect();
-    let expected = rows[..8]
+    let expected = rows[..11]
         .iter()
         .map(|(_, key)| key.map(|(namespace, id)| (namespace.to_owned(), id.to_owned())));
     assert!(found.into_iter().eq(expected), "{plan:?}");
