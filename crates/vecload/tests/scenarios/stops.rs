@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
-use vecload::{Bytes, ExitCode, Load, LoadBuilder, MaxRejects, Report, Status};
+use vecload::{Bytes, DuplicatePolicy, ExitCode, Load, LoadBuilder, MaxRejects, Report, Status};
 use vecload_corpus::{Corpus, ParquetForm};
 use vecload_local_index::{Faults, Options};
 
@@ -204,7 +204,13 @@ async fn a_limit_leaves_out_the_rest() {
     ] {
         let served = Served::plain().await;
         let run = folder.path().join(format!("run-{limit}"));
-        let limited = || load(&data, &run, &served).with(|settings| settings.limit = Some(limit));
+        let limited = || {
+            load(&data, &run, &served).with(|settings| {
+                settings.limit = Some(limit);
+                // Both files have the same ids.
+                settings.duplicates = DuplicatePolicy::Any;
+            })
+        };
         let checked = limited().check(true).await.expect("checked");
         let report = limited().run().await.expect("begun");
         assert_eq!(report.exit_code, ExitCode::Complete, "{}", report.summary());
