@@ -263,6 +263,21 @@ impl Records {
         (!id.is_empty()).then_some(RowKey { namespace, id })
     }
 
+    /// The text of a row as its input has it, up to what is kept of a line that is too long; none of
+    /// Parquet.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    #[must_use]
+    pub fn text(&self, index: usize) -> Option<&[u8]> {
+        self.expect(index);
+        match &self.block {
+            Block::Parquet(_) => None,
+            Block::Jsonl(lines) => Some(lines.text(index)),
+        }
+    }
+
     fn expect(&self, index: usize) {
         assert!(
             index < self.shown,

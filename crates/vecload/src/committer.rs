@@ -166,6 +166,7 @@ impl Committer {
                 counter!(Metric::Records.name(), "status" => "superseded").increment(records);
             }
             Event::SplitRead { split, rows } => self.settle(&Entry::SplitRead { split, rows })?,
+            Event::TextRead { split, text } => self.settle(&Entry::TextRead { split, text })?,
             Event::Unreadable { split, message } => {
                 tracing::error!(split, error = %message, "input became unreadable");
                 self.state.ledger.unreadable.push(message);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vecload_record::{Reject, RowRun};
 
-use crate::checkpoint::FieldChange;
+use crate::checkpoint::{FieldChange, TextRead};
 use crate::namespace::Namespace;
 
 /// Something that happened to rows.
@@ -29,6 +29,13 @@ pub(crate) enum Event {
         split: u32,
         /// How many rows it has.
         rows: u64,
+    },
+    /// A stream was read up to there.
+    TextRead {
+        /// The split's number.
+        split: u32,
+        /// The rows read, with a hash of their text.
+        text: TextRead,
     },
     /// A second has passed: what was written is to be made durable.
     Tick,

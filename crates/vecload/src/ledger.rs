@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use vecload_record::RowRun;
 use vecload_source::{Plan, Split};
 
-use crate::checkpoint::{Entry, FieldChange, Rows};
+use crate::checkpoint::{Entry, FieldChange, Rows, TextRead};
 use crate::events::ReadRows;
 use crate::rows::RowSet;
 
@@ -58,6 +58,8 @@ struct SplitBooks {
     rows: Option<u64>,
     /// The row up to which it is counted what the reader did to fields.
     counted: u64,
+    /// How far it was read, where it is a stream.
+    text: TextRead,
 }
 
 /// What earlier attempts did of a split.
@@ -66,6 +68,8 @@ pub(crate) struct SplitDone {
     pub(crate) settled: RowSet,
     /// The row up to which it is counted what the reader did to fields.
     pub(crate) counted: u64,
+    /// How far it was read, where it is a stream.
+    pub(crate) text: TextRead,
 }
 
 /// All books of a run.
@@ -176,6 +180,7 @@ impl Ledger {
         let done = |books: &SplitBooks| SplitDone {
             settled: books.settled.clone(),
             counted: books.counted,
+            text: books.text,
         };
         self.splits.iter().map(done).collect()
     }
@@ -252,6 +257,7 @@ impl Ledger {
                 self.split(*split)?.counted = *end;
                 self.change(changes);
             }
+            Entry::TextRead { split, text } => self.split(*split)?.text = *text,
         }
         Ok(())
     }

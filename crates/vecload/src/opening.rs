@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vecload_record::Reason;
-use vecload_source::{InputKind, Plan};
+use vecload_source::Plan;
 
 use crate::checkpoint::{self, Checkpoint, Recovered, RunDisk, State};
 use crate::fingerprint::{InputPrint, JobPrint, changed_inputs};
@@ -212,18 +212,6 @@ fn go_on(
         return Err(Refusal::Words(format!(
             "{path} holds a run of another job: {}; name a new directory for this one",
             differences.join("; ")
-        )));
-    }
-    if let Some(stream) = asked
-        .plan
-        .inputs
-        .iter()
-        .find(|input| input.kind == InputKind::Stream)
-    {
-        return Err(Refusal::Words(format!(
-            "{path} holds a run of a stream ({}), and whether it holds again what it held before cannot \
-             be told; write it to a file, or name a new directory for a new run",
-            stream.name
         )));
     }
     let Recovered {

@@ -19,7 +19,7 @@ pub enum ExitCode {
     SomeRejected = 1,
     /// Wrong usage or configuration.
     Usage = 2,
-    /// Refused before anything was sent.
+    /// Refused before anything was sent; or a stream that is not the one that the run was begun with.
     Refused = 3,
     /// Stopped or finished short, or not one record could be loaded.
     Short = 4,
@@ -34,7 +34,8 @@ pub enum ExitCode {
 /// What ended a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StopReason {
-    /// A short name: `signal`, `outage`, `too_many_rejects`, `service`, `unreadable`, `nothing_loaded`.
+    /// A short name: `signal`, `outage`, `too_many_rejects`, `service`, `unreadable`, `nothing_loaded`,
+    /// `changed_input`.
     pub code: &'static str,
     /// What happened and what to do.
     pub message: String,

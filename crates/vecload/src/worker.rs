@@ -11,11 +11,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use vecload_record::{At, Reason, RecordRef, Reject, RowRun};
-use vecload_source::{BadRow, Plan, Records, Row, SourceError, Split};
+use vecload_source::{BadRow, InputKind, Plan, Records, Row, SourceError, Split};
 
 use crate::batcher::{Batcher, NotTaken, Stopping};
 use crate::canonical::canonical;
-use crate::checkpoint::FieldChange;
+use crate::checkpoint::{FieldChange, TextRead};
 use crate::events::{Content, Event, ReadRows, RejectedRow};
 use crate::ledger::SplitDone;
 use crate::namespace::Namespace;
@@ -93,14 +93,58 @@ impl<T: Target> Worker<T> {
     /// Reads a split and says how many rows it has; none when the run is stopping.
     fn read_rows(&mut self, plan: &Plan, split: &Split) -> Result<Option<u64>, SourceError> {
         let mut reader = plan.open(split)?;
+        let is_stream = plan.inputs[split.input as usize].kind == InputKind::Stream;
+        let mut text = TextRead::default();
         let mut rows = 0;
         while let Some(records) = reader.next()? {
+            if is_stream && self.follow(split.id, &mut text, records).is_err() {
+                return Ok(None);
+            }
             if self.stop.is_stopping() || self.take(split.id, rows, records).is_err() {
                 return Ok(None);
             }
             rows += records.len() as u64;
         }
+        if is_stream && rows < self.done[split.id as usize].text.rows {
+            self.refuse_stream(split.id, rows);
+            return Ok(None);
+        }
         Ok(Some(rows))
+    }
+
+    /// Compares a block of a stream with what an earlier attempt read there. What goes beyond that is
+    /// written down before any row of it can be settled, so that no settled row is left unproven.
+    fn follow(&self, split: u32, text: &mut TextRead, records: &Records) -> Result<(), Stopping> {
+        let before = self.done[split as usize].text;
+        for index in 0..records.len() {
+            *text = text.with(records.text(index).unwrap_or_default());
+            if text.rows == before.rows && text.hash != before.hash {
+                self.refuse_stream(split, text.rows);
+                return Err(Stopping);
+            }
+        }
+        if text.rows > before.rows {
+            let text = *text;
+            self.tell(Event::TextRead { split, text })?;
+        }
+        Ok(())
+    }
+
+    /// Stops the run: the stream is not the one that it was begun with.
+    fn refuse_stream(&self, split: u32, rows: u64) {
+        let input = &self.plan.inputs[self.plan.splits[split as usize].input as usize].name;
+        let before = self.done[split as usize].text.rows;
+        let what = if rows < before {
+            format!("it ended after {rows} rows, of which {before} were read before")
+        } else {
+            format!("its first {rows} rows are not those that were read before")
+        };
+        let message = format!(
+            "{input} holds something else than when the run was begun: {what}; give it the same again, \
+             or begin a new run in a new directory"
+        );
+        self.stop
+            .stop(StopReason::new("changed_input", ExitCode::Refused, message));
     }
 
     /// Takes a block of rows, of which the first one has the number `first`.

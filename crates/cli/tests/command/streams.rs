@@ -1,7 +1,10 @@
 //! The standard input as an input.
 
+use std::fs::DirEntry;
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
+
+use tempfile::TempDir;
 
 use crate::process::{lines, report, stderr, vecload};
 
@@ -11,18 +14,8 @@ use crate::process::{lines, report, stderr, vecload};
 fn records_come_through_a_pipe() {
     for (limit, loaded, code) in [("100", 20, 1), ("7", 7, 0)] {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut process = vecload(&folder)
-            .args(["load", "-", "--local", "index", "--run-dir", "run"])
-            .args(["--limit", limit])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the command runs");
-        let mut pipe = process.stdin.take().expect("piped");
         let text = lines(20) + "no JSON\n";
-        pipe.write_all(text.as_bytes()).expect("written");
-        drop(pipe);
-        let output = process.wait_with_output().expect("ended");
+        let output = load_piped(&folder, &text, &["--limit", limit]);
         let words = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{words}");
         assert!(
@@ -33,4 +26,95 @@ fn records_come_through_a_pipe() {
         assert_eq!(report["records_loaded"], loaded);
         assert_eq!(report["records_rejected"], code);
     }
+}
+
+/// Scenario: the command is killed while it waits for more of a stream of which it has loaded a part; then
+/// it gets the same stream again, a longer one, one that was changed in its tenth row, and one that ends before.
+/// Guarantees: the same and the longer one continue, and what was settled is not sent again; the others
+/// are refused with exit code 3 and the difference.
+#[test]
+fn a_stream_that_is_the_same_again_is_continued() {
+    const ROWS: usize = 50_000;
+    let same = lines(ROWS);
+    let cases = [
+        (same.clone(), None),
+        (lines(ROWS + 10), None),
+        (
+            same.replacen("\"r10\"", "\"x10\"", 1),
+            Some("rows are not those that were read before"),
+        ),
+        (lines(40), Some("it ended after 40 rows, of which")),
+    ];
+    for (text, refusal) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        kill_in_mid_stream(&folder, &same);
+        let output = load_piped(&folder, &text, &[]);
+        let words = stderr(&output);
+        let after = report(&folder.path().join("run"));
+        assert_eq!(after["attempts_of_run"], 2, "{words}");
+        match refusal {
+            None => {
+                assert_eq!(output.status.code(), Some(0), "{words}");
+                let rows = text.lines().count();
+                assert_eq!(after["records_loaded"], rows, "{words}");
+                // A request has at most 1,000 records; some were settled before.
+                let sent = after["requests_ok"].as_u64().expect("a number");
+                assert!(sent < rows.div_ceil(1000) as u64, "{sent} requests");
+            }
+            Some(refusal) => {
+                assert_eq!(output.status.code(), Some(3), "{words}");
+                assert_eq!(after["stop_reason"]["code"], "changed_input");
+                assert!(words.contains(refusal), "{words}");
+            }
+        }
+    }
+}
+
+/// Pipes text into a load and kills it once some of it is settled. The pipe stays open, so it is not
+/// done by then.
+fn kill_in_mid_stream(folder: &TempDir, text: &str) {
+    let mut process = vecload(folder)
+        .args(["load", "-", "--local", "index", "--run-dir", "run"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the command runs");
+    let mut pipe = process.stdin.take().expect("piped");
+    pipe.write_all(text.as_bytes()).expect("written");
+    let checkpoint = folder.path().join("run/checkpoint");
+    let is_journal = |entry: &DirEntry| entry.file_name().to_string_lossy().starts_with("journal");
+    let journal_bytes = || -> u64 {
+        let entries = std::fs::read_dir(&checkpoint)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let journals = entries.filter(is_journal);
+        journals
+            .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+            .sum()
+    };
+    // The head and the first records, a request or more among them.
+    while journal_bytes() < 200 {
+        let ended = process.try_wait().expect("its state");
+        assert!(ended.is_none(), "it ended before its input did");
+        std::thread::yield_now();
+    }
+    process.kill().expect("killed");
+    process.wait().expect("ended");
+}
+
+/// Loads what is piped into the command.
+fn load_piped(folder: &TempDir, text: &str, arguments: &[&str]) -> Output {
+    let mut process = vecload(folder)
+        .args(["load", "-", "--local", "index", "--run-dir", "run"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command runs");
+    let mut pipe = process.stdin.take().expect("piped");
+    // A command that refuses its input does not read it to the end.
+    let _ = pipe.write_all(text.as_bytes());
+    drop(pipe);
+    process.wait_with_output().expect("ended")
 }

@@ -442,6 +442,10 @@ impl Lines {
         key(line, &self.keys, &self.canonical, &mut self.scratch)
     }
 
+    pub(crate) fn text(&self, index: usize) -> &[u8] {
+        &self.chunk.buffer[self.chunk.rows[index].range.clone()]
+    }
+
     pub(crate) fn row(&mut self, index: usize) -> Row<'_> {
         let Line {
             ref range,

@@ -46,6 +46,15 @@ pub(crate) enum Entry {
         end: u64,
         changes: Vec<FieldChange>,
     },
+    /// A stream was read up to there. It comes before any settlement of these rows.
+    TextRead { split: u32, text: TextRead },
+}
+
+/// The rows of a stream up to one, told by a hash of their text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TextRead {
+    pub(crate) rows: u64,
+    pub(crate) hash: u64,
 }
 
 /// What was done to a metadata field, and how often.
@@ -77,6 +86,18 @@ impl From<(&str, &'static str, u64)> for FieldChange {
             field: field.to_owned(),
             action: action.to_owned(),
             times,
+        }
+    }
+}
+
+// === impl TextRead ===
+
+impl TextRead {
+    /// With one more row, of that text.
+    pub(crate) fn with(self, text: &[u8]) -> Self {
+        Self {
+            rows: self.rows + 1,
+            hash: xxhash_rust::xxh3::xxh3_64_with_seed(text, self.hash),
         }
     }
 }

@@ -24,7 +24,7 @@ mod tests;
 use std::io;
 
 pub(crate) use disk::{Disk, RunDisk};
-pub(crate) use entry::{Entry, FieldChange, Mark, Rows};
+pub(crate) use entry::{Entry, FieldChange, Mark, Rows, TextRead};
 pub(crate) use recover::{Recovered, Refused, State};
 
 use self::codec::{HEAD, encode_journal_head, encode_record, encode_snapshot};
