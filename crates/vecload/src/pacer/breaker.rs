@@ -74,17 +74,28 @@ impl Breaker {
         closes
     }
 
+    /// Whether an answer now, to an attempt of that time, is the first one after a silence in which that
+    /// attempt waited.
+    pub(super) fn ends_silence(&self, now: f64, sent: f64, latency: f64) -> bool {
+        now - self.answered.max(sent) > silence(latency)
+    }
+
     /// An attempt of that time got no answer.
     pub(super) fn failed(&mut self, now: f64, sent: f64, latency: f64, random: &mut impl Rng) {
         if sent <= self.answered_sent {
             return;
         }
         self.failures += 1;
-        let silence = SILENCE.max(3.0 * latency);
-        if !self.is_open() && self.failures >= FAILURES && now - self.answered > silence {
+        let is_silent = now - self.answered > silence(latency);
+        if !self.is_open() && self.failures >= FAILURES && is_silent {
             self.open_since = Some(now);
             self.probes = 0;
             self.probe_at = now + random.random_range(0.1..0.5);
         }
     }
+}
+
+/// The time without an answer that says something, where one usually takes so long.
+fn silence(latency: f64) -> f64 {
+    SILENCE.max(3.0 * latency)
 }

@@ -92,6 +92,9 @@ pub(super) struct Law {
     paced: f64,
     held: f64,
     latency: Option<Latency>,
+    /// When a silence ended. Attempts that were sent before waited for its end, and say nothing of the
+    /// latency. `None` once one that was sent later is acknowledged.
+    stalled: Option<f64>,
     braked: f64,
     /// The mean cost of a request.
     cost: f64,
@@ -142,6 +145,7 @@ impl Law {
             paced: f64::NEG_INFINITY,
             held: f64::NEG_INFINITY,
             latency: None,
+            stalled: None,
             braked: f64::NEG_INFINITY,
             cost: 1e6,
             acknowledged: VecDeque::new(),
@@ -228,6 +232,11 @@ impl Law {
             self.breaker.failed(now, sent, latency, random);
             return;
         }
+        if let (Some(latency), None) = (self.latency, self.stalled)
+            && self.breaker.ends_silence(now, sent, latency.smooth)
+        {
+            self.stalled = Some(now);
+        }
         if self.breaker.answered(now, sent) {
             self.resume(now);
         }
@@ -251,6 +260,10 @@ impl Law {
         self.acknowledged
             .push_back((now, bytes.max(self.least_cost)));
         self.forget(now);
+        if self.stalled.is_some_and(|stalled| sent < stalled) {
+            return;
+        }
+        self.stalled = None;
         self.latency = Some(match self.latency {
             None => Latency {
                 smooth: now - sent,
