@@ -126,6 +126,7 @@ async fn deliver(senders: Senders, conditions: &Conditions, latency: f64) -> Out
         stop: Arc::new(Stop::default()),
         stall: Arc::new(Stall::new(Duration::from_secs(900))),
         traffic,
+        prospects: Prospects::new(false),
         random: jitter(1),
         events: events_in,
     });
