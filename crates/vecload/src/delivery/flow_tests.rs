@@ -303,6 +303,32 @@ async fn a_namespace_suffers_alone() {
     assert!(speeds[1] >= 0.95 * speeds[0], "{speeds:?}");
 }
 
+/// Scenario: a service that fails every request for half a minute, with one namespace and with 300.
+/// Guarantees: what is wasted on it does not grow with the number of namespaces beyond what each had under way:
+/// the probes come out of one budget.
+#[tokio::test(start_paused = true)]
+async fn an_outage_costs_the_same_with_many_namespaces() {
+    let conditions = Conditions {
+        errors: 1.0,
+        ..Conditions::default()
+    };
+    for count in [1, 300] {
+        let senders = Senders {
+            namespaces: (0..count).map(|number| format!("n{number:03}")).collect(),
+            batches: 2,
+            records: 5,
+            seconds: 30.0,
+            ..Senders::default()
+        };
+        let outcomes = deliver(senders, &conditions, 0.0).await;
+        let attempts = outcomes.seen.len();
+        println!("{count}: {attempts}");
+        // Eight a second, and what went out until it was clear that nothing is answered.
+        assert!(attempts <= 30 * 8 + 4 * count, "{attempts} for {count}");
+        assert_eq!(outcomes.rejected, 0);
+    }
+}
+
 /// Scenario: one run for each thing that can limit one.
 /// Guarantees: what took the most time is named.
 #[tokio::test(start_paused = true)]

@@ -41,6 +41,8 @@ const SCALE: (f64, f64) = (0.05, 1.5);
 const CUT: (f64, f64, f64) = (0.03, 0.20, 0.35);
 /// The least time over which the refused fraction is measured, and the requests that it should hold.
 const MEASURE: (f64, f64) = (0.4, 8.0);
+/// The first and the longest time between two probes of a service that answers nothing, in seconds.
+const PROBES: (f64, f64) = (0.25, 4.0);
 /// Refusals in a row after a cut that mean a debt, which only silence pays.
 const DEBT: u32 = 5;
 /// Below this rate nothing is cut, in bytes per second; nor below one request a second of all replicas.
@@ -149,7 +151,7 @@ impl Law {
             braked: f64::NEG_INFINITY,
             cost: 1e6,
             acknowledged: VecDeque::new(),
-            breaker: Breaker::new(),
+            breaker: Breaker::new(PROBES),
         }
     }
 
