@@ -40,6 +40,7 @@ pub(crate) struct ServeArguments {
     pub(crate) metric: Option<Metric>,
     pub(crate) api_key_file: Option<PathBuf>,
     pub(crate) faults: Option<PathBuf>,
+    pub(crate) scenario: Option<PathBuf>,
     pub(crate) verbosity: Verbosity,
 }
 
@@ -213,6 +214,13 @@ fn serve() -> clap::Command {
                     .value_name("FILE")
                     .help("Misbehave as a TOML file says (see docs/local-index.md)")
                     .value_parser(value_parser!(PathBuf)),
+            )
+            .arg(
+                Arg::new("scenario")
+                    .long("scenario")
+                    .value_name("FILE")
+                    .help("Serve under the quotas and outages of a scenario (see docs/local-index.md)")
+                    .value_parser(value_parser!(PathBuf)),
             ),
     )
 }
@@ -258,6 +266,7 @@ fn serve_arguments(matches: &ArgMatches) -> ServeArguments {
         metric: matches.get_one::<Metric>("metric").copied(),
         api_key_file: matches.get_one::<PathBuf>("api_key_file").cloned(),
         faults: matches.get_one::<PathBuf>("faults").cloned(),
+        scenario: matches.get_one::<PathBuf>("scenario").cloned(),
         verbosity: verbosity(matches),
     }
 }

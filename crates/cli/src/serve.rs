@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokio::net::TcpListener;
 use vecload::{ExitCode, LogFormat};
-use vecload_local_index::{Faults, LocalIndex, Options};
+use vecload_local_index::{Faults, LocalIndex, Options, ScenarioFile};
 
 use crate::arguments::ServeArguments;
 use crate::signals::Signals;
@@ -23,24 +23,29 @@ pub(crate) async fn serve(arguments: ServeArguments) -> ExitCode {
 }
 
 async fn try_serve(arguments: ServeArguments) -> Result<(), (ExitCode, String)> {
-    let faults = match &arguments.faults {
+    let wrong = |message| (ExitCode::Usage, message);
+    let faults: Faults = match &arguments.faults {
         None => Faults::default(),
-        Some(path) => read_faults(path).map_err(|message| (ExitCode::Usage, message))?,
+        Some(path) => toml::from_str(&read(path).map_err(wrong)?).map_err(wrong_toml(path))?,
+    };
+    let conditions = match &arguments.scenario {
+        None => None,
+        Some(path) => {
+            let file: ScenarioFile =
+                toml::from_str(&read(path).map_err(wrong)?).map_err(wrong_toml(path))?;
+            Some(file.server)
+        }
     };
     let api_key = match &arguments.api_key_file {
         None => None,
-        Some(path) => Some(
-            read(path)
-                .map_err(|message| (ExitCode::Usage, message))?
-                .trim()
-                .to_owned(),
-        ),
+        Some(path) => Some(read(path).map_err(wrong)?.trim().to_owned()),
     };
     let refused = |error: &dyn std::fmt::Display| (ExitCode::Refused, error.to_string());
     let index = LocalIndex::open(Options {
         data_dir: arguments.data_dir,
         discard: arguments.discard,
         faults,
+        conditions,
         api_key,
         dimension: arguments.dimension,
         metric: arguments.metric,
@@ -66,8 +71,8 @@ async fn try_serve(arguments: ServeArguments) -> Result<(), (ExitCode, String)> 
         .map_err(|error| refused(&error))
 }
 
-fn read_faults(path: &Path) -> Result<Faults, String> {
-    toml::from_str(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))
+fn wrong_toml(path: &Path) -> impl Fn(toml::de::Error) -> (ExitCode, String) {
+    move |error| (ExitCode::Usage, format!("{}: {error}", path.display()))
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -34,8 +34,10 @@ impl Audit {
 pub struct Counts {
     /// Connections accepted.
     pub connections: u64,
-    /// Connections closed abruptly by a fault.
+    /// Connections closed abruptly by a fault or an outage.
     pub connections_cut: u64,
+    /// Connections that were told to go (GOAWAY).
+    pub connections_sent_away: u64,
     /// Requests of any kind whose headers arrived, upserts included.
     pub requests: u64,
     /// Upsert requests whose headers arrived. Each ends in one of the counters below, or was
@@ -45,10 +47,12 @@ pub struct Counts {
     pub applied: u64,
     /// Upserts answered with an error since they broke a rule (or the store failed).
     pub rejected: u64,
-    /// Upserts refused by a fault with RESOURCE_EXHAUSTED.
+    /// Upserts refused for their rate with RESOURCE_EXHAUSTED, by a fault or a quota.
     pub throttled: u64,
-    /// Upserts refused by a fault with UNAVAILABLE.
+    /// Upserts refused with UNAVAILABLE, by a fault or the conditions.
     pub unavailable: u64,
+    /// Upserts refused since the [`Ending`](crate::Ending) had come.
+    pub ended: u64,
     /// Upserts reset by a fault, not applied.
     pub reset: u64,
     /// Upserts applied whose answer a fault withheld.
@@ -98,12 +102,14 @@ impl Counter {
 pub(crate) struct Ledger {
     pub(crate) connections: Counter,
     pub(crate) connections_cut: Counter,
+    pub(crate) connections_sent_away: Counter,
     pub(crate) requests: Counter,
     pub(crate) upserts: Counter,
     pub(crate) applied: Counter,
     pub(crate) rejected: Counter,
     pub(crate) throttled: Counter,
     pub(crate) unavailable: Counter,
+    pub(crate) ended: Counter,
     pub(crate) reset: Counter,
     pub(crate) applied_without_answer: Counter,
     pub(crate) put_off: Counter,
@@ -172,12 +178,14 @@ impl Ledger {
             counts: Counts {
                 connections: self.connections.get(),
                 connections_cut: self.connections_cut.get(),
+                connections_sent_away: self.connections_sent_away.get(),
                 requests: self.requests.get(),
                 upserts: self.upserts.get(),
                 applied: self.applied.get(),
                 rejected: self.rejected.get(),
                 throttled: self.throttled.get(),
                 unavailable: self.unavailable.get(),
+                ended: self.ended.get(),
                 reset: self.reset.get(),
                 applied_without_answer: self.applied_without_answer.get(),
                 put_off: self.put_off.get(),

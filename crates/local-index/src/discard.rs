@@ -1,4 +1,4 @@
-//! Answers upserts without storing them: what benchmarks load into.
+//! Reads upserts without decoding them, and answers them without storing them: what benchmarks load into.
 //!
 //! The body is walked as it arrives and dropped: a few bytes of state per request, no copy, no
 //! decoding of floats. What can be known that way is enforced (the size of the request, the number
@@ -21,41 +21,50 @@ use crate::rules::{self, Refusal};
 /// Longest name that is kept to be checked; longer ones are refused for their length.
 const MAX_NAMESPACE_KEPT: usize = rules::MAX_NAMESPACE_CHARS + 1;
 
+/// What can be known of an upsert without decoding it.
+#[derive(Debug)]
+pub(crate) struct Outline {
+    /// In its canonical form.
+    pub(crate) namespace: String,
+    /// Of the encoded message.
+    pub(crate) bytes: u64,
+    records: usize,
+}
+
 /// Reads an upsert to its end and answers it.
-pub(crate) async fn answer(
-    index: &Index,
+pub(crate) async fn answer(index: &Index, body: Incoming, received: &Received) -> Response<Body> {
+    match read(body, received, drop).await {
+        Ok(outline) => acknowledge(index, &outline),
+        Err(status) => status.into_http(),
+    }
+}
+
+/// Reads an upsert to its end, hands on its bytes, and refuses what is wrong with it as a whole.
+pub(crate) async fn read(
     mut body: Incoming,
     received: &Received,
-) -> Response<Body> {
+    mut each: impl FnMut(Bytes),
+) -> Result<Outline, Status> {
     let mut walk = Walk::default();
     while let Some(frame) = body.frame().await {
         let data = match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => data,
             Ok(Err(_trailers)) => continue,
-            Err(error) => return Status::from_error(error.into()).into_http(),
+            Err(error) => return Err(Status::from_error(error.into())),
         };
         received.add(data.len());
-        if let Err(refusal) = walk.take(&data) {
-            return Status::from(refusal).into_http();
-        }
+        walk.take(&data)?;
+        each(data);
     }
-    match acknowledge(index, &walk) {
-        Ok(response) => response,
-        Err(refusal) => Status::from(refusal).into_http(),
-    }
+    Ok(walk.outline()?)
 }
 
-fn acknowledge(index: &Index, walk: &Walk) -> Result<Response<Body>, Refusal> {
-    walk.finish()?;
-    rules::check_request_size(walk.length)?;
-    let namespace = std::str::from_utf8(&walk.namespace)
-        .map_err(|_| malformed("the namespace is not UTF-8"))?;
-    rules::check_namespace(namespace)?;
-    let records = walk.records;
-    rules::check_record_count(records)?;
-
-    let namespace = rules::canonical(namespace);
-    let lsn = index.store.count_discarded(namespace, records as u64);
+/// Answers as if the records had been stored.
+pub(crate) fn acknowledge(index: &Index, outline: &Outline) -> Response<Body> {
+    let records = outline.records;
+    let lsn = index
+        .store
+        .count_discarded(&outline.namespace, records as u64);
     index.ledger.counted(records as u64);
 
     let message = UpsertResponse {
@@ -74,7 +83,7 @@ fn acknowledge(index: &Index, walk: &Walk) -> Result<Response<Body>, Refusal> {
         HeaderValue::from_static("application/grpc"),
     );
     headers.insert(REQUEST_LSN, HeaderValue::from(lsn));
-    Ok(response)
+    response
 }
 
 /// The code and the opening words that tonic's codec answers to what prost cannot decode.
@@ -236,6 +245,21 @@ impl Walk {
             _ if bytes <= self.left => Ok(at(bytes)),
             _ => Err(malformed("a field reaches beyond the message")),
         }
+    }
+
+    /// What was seen, if it is whole and within the limits.
+    fn outline(&self) -> Result<Outline, Refusal> {
+        self.finish()?;
+        rules::check_request_size(self.length)?;
+        let namespace = std::str::from_utf8(&self.namespace)
+            .map_err(|_| malformed("the namespace is not UTF-8"))?;
+        rules::check_namespace(namespace)?;
+        rules::check_record_count(self.records)?;
+        Ok(Outline {
+            namespace: rules::canonical(namespace).to_owned(),
+            bytes: self.length,
+            records: self.records,
+        })
     }
 
     fn finish(&self) -> Result<(), Refusal> {

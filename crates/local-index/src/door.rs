@@ -1,14 +1,15 @@
 //! What holds for every request, before and after the service that answers it.
 //!
 //! In this order: the connection's life (a fault may cut it), the kind of request (gRPC today; REST
-//! belongs here), the key, the fate of an upsert, the service, the request id. Faults act here and
-//! not in the service, so the service under faults is the one that runs without them.
+//! belongs here), the key, the fate of an upsert, the conditions, the service, the request id. Faults and
+//! conditions act here and not in the service, so the service under them is the one that runs without.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Frame, Incoming};
@@ -18,8 +19,10 @@ use tonic::body::Body;
 use tonic::codegen::Service as _;
 use vecload_proto::vector_service_server::VectorServiceServer;
 
+use crate::audit::{Counter, Ledger};
+use crate::conditions::{Enforced, Limit, NamespaceRefusal, Reply};
 use crate::discard;
-use crate::faults::{Outcome, Silence};
+use crate::faults::{EndingKind, Outcome, Silence};
 use crate::grpc::{Api, Received};
 use crate::index::Index;
 use crate::rules;
@@ -33,13 +36,27 @@ pub(crate) struct Life {
     /// Requests that it may still carry; `None`: any number.
     left: Option<AtomicU32>,
     pub(crate) cut: CancellationToken,
+    /// Requests after which it is told to go; `None`: never.
+    welcome: Option<AtomicU32>,
+    pub(crate) leave: CancellationToken,
 }
 
 impl Life {
-    pub(crate) fn new(requests: Option<u32>) -> Self {
+    pub(crate) fn new(requests: Option<u32>, goaway_after: Option<u32>) -> Self {
         Self {
             left: requests.map(AtomicU32::new),
             cut: CancellationToken::new(),
+            welcome: goaway_after.map(AtomicU32::new),
+            leave: CancellationToken::new(),
+        }
+    }
+
+    /// Counts a request that has come, and tells the client to go if it was the last one welcome.
+    fn carries(&self) {
+        if let Some(welcome) = &self.welcome
+            && welcome.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            self.leave.cancel();
         }
     }
 
@@ -80,6 +97,7 @@ impl Door {
             // The connection is dropped, and this future with it.
             std::future::pending::<()>().await;
         }
+        self.life.carries();
         self.index.ledger.requests.one();
         let mut response = self.dispatch(request).await?;
         let id = format!("{:016x}", rand::random::<u64>());
@@ -119,6 +137,9 @@ impl Door {
         let index = self.index.clone();
         let ledger = &index.ledger;
         ledger.upserts.one();
+        if let Some(conditions) = &index.conditions {
+            conditions.begin();
+        }
         let fate = index.dice.fate();
         if let Some(delay) = fate.delay {
             ledger.delayed.one();
@@ -145,14 +166,19 @@ impl Door {
                 self.apply_late(request, &received, late_for).await;
                 silent(silence)
             }
+            Outcome::Ended(kind) => {
+                let response = refuse(request, &received, ended(kind)).await;
+                ledger.ended.one();
+                Ok(response)
+            }
             Outcome::Serve | Outcome::ApplyThen(_) => {
-                let response = self.apply(request, &received).await;
-                // tonic and `discard` alike put the status of an error into the headers, and that
-                // of a success into the trailers.
-                let rejected = response.headers().contains_key(Status::GRPC_STATUS);
+                let (response, end) = match &index.conditions {
+                    None => self.apply(request, &received).await,
+                    Some(conditions) => self.apply_under(conditions, request, &received).await,
+                };
                 match fate.outcome {
-                    _ if rejected => {
-                        ledger.rejected.one();
+                    _ if end != End::Applied => {
+                        end.counter(ledger).one();
                         Ok(response)
                     }
                     Outcome::ApplyThen(silence) => {
@@ -170,12 +196,65 @@ impl Door {
         result
     }
 
-    async fn apply(&mut self, request: Request<Incoming>, received: &Received) -> Response<Body> {
+    /// Applies an upsert whose turn the conditions decide over, once it has arrived as a whole.
+    async fn apply_under(
+        &mut self,
+        conditions: &Enforced,
+        request: Request<Incoming>,
+        received: &Received,
+    ) -> (Response<Body>, End) {
+        let (mut parts, body) = request.into_parts();
+        let mut kept = BytesMut::new();
+        let keeps = !self.index.discard;
+        let read = discard::read(body, received, |data| {
+            if keeps {
+                kept.extend_from_slice(&data);
+            }
+        });
+        let outline = match read.await {
+            Ok(outline) => outline,
+            Err(status) => return (status.into_http(), End::Rejected),
+        };
+        let name = &self.index.name;
+        let (status, end) = match conditions.decide(&outline.namespace, outline.bytes).await {
+            Reply::Taken if self.index.discard => {
+                return (discard::acknowledge(&self.index, &outline), End::Applied);
+            }
+            Reply::Taken => {
+                parts.extensions.insert(received.clone());
+                let request = Request::from_parts(parts, Full::new(kept.freeze()));
+                let Ok(response) = self.grpc.call(request).await;
+                return with_end(response);
+            }
+            Reply::Throttled(limit) => {
+                let text = match limit {
+                    Limit::Bytes => rules::rate_text(name),
+                    Limit::Requests(limit) => rules::request_rate_text(&outline.namespace, limit),
+                };
+                (Status::resource_exhausted(text), End::Throttled)
+            }
+            Reply::Unavailable => (unavailable(), End::Unavailable),
+            Reply::Refused(refusal) => {
+                let refusal = match refusal {
+                    NamespaceRefusal::Alias => rules::alias_refusal(&outline.namespace),
+                    NamespaceRefusal::NamespaceLimit => rules::namespace_limit_refusal(name),
+                };
+                (refusal.into(), End::Rejected)
+            }
+        };
+        (status.into_http(), end)
+    }
+
+    async fn apply(
+        &mut self,
+        request: Request<Incoming>,
+        received: &Received,
+    ) -> (Response<Body>, End) {
         if self.index.discard {
-            return discard::answer(&self.index, request.into_body(), received).await;
+            return with_end(discard::answer(&self.index, request.into_body(), received).await);
         }
         let Ok(response) = self.grpc.call(counted(request, received)).await;
-        response
+        with_end(response)
     }
 
     /// Takes the whole request and applies it after a while, whatever has become of its client. What is
@@ -237,6 +316,36 @@ fn silent(silence: Silence) -> Result<Response<Body>, h2::Error> {
     }
 }
 
+/// How the books call the end of an upsert that no fault has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Applied,
+    Rejected,
+    Throttled,
+    Unavailable,
+}
+
+impl End {
+    fn counter(self, ledger: &Ledger) -> &Counter {
+        match self {
+            Self::Applied => &ledger.applied,
+            Self::Rejected => &ledger.rejected,
+            Self::Throttled => &ledger.throttled,
+            Self::Unavailable => &ledger.unavailable,
+        }
+    }
+}
+
+/// An answer of the service, and what it says. tonic and `discard` alike put the status of an error
+/// into the headers, and that of a success into the trailers.
+fn with_end(response: Response<Body>) -> (Response<Body>, End) {
+    let end = match response.headers().contains_key(Status::GRPC_STATUS) {
+        true => End::Rejected,
+        false => End::Applied,
+    };
+    (response, end)
+}
+
 fn is_grpc(request: &Request<Incoming>) -> bool {
     request
         .headers()
@@ -247,6 +356,19 @@ fn is_grpc(request: &Request<Incoming>) -> bool {
 /// What overload of the service was seen to answer.
 fn unavailable() -> Status {
     Status::unavailable("unavailable")
+}
+
+/// What the service answers when it takes no more writes.
+fn ended(kind: EndingKind) -> Status {
+    match kind {
+        EndingKind::MonthlyQuota => Status::resource_exhausted(
+            "Request failed. You've reached your write unit limit for the current month. \
+             To continue writing data, upgrade your plan.",
+        ),
+        // The code is not documented.
+        EndingKind::IndexFull => Status::resource_exhausted("Index is full, cannot accept data."),
+        EndingKind::RevokedKey => Status::unauthenticated("Invalid API key"),
+    }
 }
 
 /// Answers an error once the body has arrived, as a service that looked at it would: a client that

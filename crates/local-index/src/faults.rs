@@ -43,9 +43,33 @@ pub struct Faults {
     /// Each connection is closed abruptly when it has carried `U(a, b)` requests (ends included)
     /// and another one arrives.
     pub cut_connection_after: Option<(u32, u32)>,
+    /// What refuses every upsert from some moment on.
+    pub ends: Option<Ending>,
     /// A record whose id contains this text fails its request with INVALID_ARGUMENT and a message
     /// that does not name the record: a rule that only the server knows.
     pub refuse_ids_containing: Option<String>,
+}
+
+/// The end of all writes in the middle of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ending {
+    /// How many upserts meet their usual fate before.
+    pub after: u64,
+    /// What has happened then.
+    pub with: EndingKind,
+}
+
+/// Why no write is taken any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndingKind {
+    /// The write units of the month are used up: RESOURCE_EXHAUSTED, as for a rate.
+    MonthlyQuota,
+    /// The index is full: RESOURCE_EXHAUSTED.
+    IndexFull,
+    /// The key is no longer valid: UNAUTHENTICATED.
+    RevokedKey,
 }
 
 impl Default for Faults {
@@ -61,6 +85,7 @@ impl Default for Faults {
             apply_late: 0.0,
             late_for: Duration::ZERO,
             cut_connection_after: None,
+            ends: None,
             refuse_ids_containing: None,
         }
     }
@@ -104,6 +129,7 @@ pub(crate) enum Outcome {
     Serve,
     Refuse,
     Unavailable,
+    Ended(EndingKind),
     Reset(h2::Reason),
     ApplyThen(Silence),
     ApplyLate(Silence, Duration),
@@ -127,7 +153,8 @@ pub(crate) struct Fate {
 #[derive(Debug)]
 pub(crate) struct Dice {
     faults: Faults,
-    requests: Mutex<Xoshiro256PlusPlus>,
+    /// How many fates were drawn, and the generator of the next one.
+    requests: Mutex<(u64, Xoshiro256PlusPlus)>,
     connections: Mutex<Xoshiro256PlusPlus>,
 }
 
@@ -138,19 +165,21 @@ impl Dice {
         let connections = Xoshiro256PlusPlus::seed_from_u64(!faults.seed);
         Self {
             faults,
-            requests: Mutex::new(requests),
+            requests: Mutex::new((0, requests)),
             connections: Mutex::new(connections),
         }
     }
 
     /// Draws what happens to the upsert request that has just arrived.
     pub(crate) fn fate(&self) -> Fate {
-        let (which, late, how): (f64, f64, f64) = self
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .random();
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let (drawn, dice) = &mut *requests;
+        let before = *drawn;
+        *drawn += 1;
+        let (which, late, how): (f64, f64, f64) = dice.random();
+        drop(requests);
         let faults = &self.faults;
+        let ended = faults.ends.filter(|ending| before >= ending.after);
         // Resets as proxies send them. REFUSED_STREAM promises that nothing was done, so an
         // applied request never gets it.
         let reset = if how < 0.5 {
@@ -182,7 +211,10 @@ impl Dice {
             (which < bound).then_some(outcome)
         });
         Fate {
-            outcome: outcome.unwrap_or(Outcome::Serve),
+            outcome: match ended {
+                Some(ending) => Outcome::Ended(ending.with),
+                None => outcome.unwrap_or(Outcome::Serve),
+            },
             delay: (late < faults.delay).then_some(faults.delay_for),
         }
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use vecload_proto::{DeleteRequest, UpdateRequest, Vector};
 
 use crate::audit::Ledger;
+use crate::conditions::Enforced;
 use crate::faults::Dice;
 use crate::filter::Filter;
 use crate::rules::{self, Refusal};
@@ -24,6 +25,7 @@ pub(crate) struct Index {
     pub(crate) store: Store,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) dice: Dice,
+    pub(crate) conditions: Option<Arc<Enforced>>,
     pub(crate) name: String,
     pub(crate) discard: bool,
     pub(crate) api_key: Option<String>,
@@ -35,6 +37,11 @@ impl Index {
             .faults
             .check()
             .map_err(|error| OpenError::Options(format!("faults: {error}")))?;
+        if let Some(conditions) = &options.conditions {
+            conditions
+                .check()
+                .map_err(|error| OpenError::Options(format!("conditions: {error}")))?;
+        }
         if options.discard && options.data_dir.is_some() {
             return Err(OpenError::Options(
                 "discard keeps nothing, so it cannot have a data directory; leave one of them out"
@@ -59,6 +66,9 @@ impl Index {
         Ok(Self {
             store,
             ledger,
+            conditions: options
+                .conditions
+                .map(|conditions| Arc::new(Enforced::new(conditions, options.faults.seed))),
             dice: Dice::new(options.faults),
             name: options.name,
             discard: options.discard,

@@ -3,10 +3,11 @@
 //! A real server rather than a mock: official SDKs write to it, query it and find their data again
 //! after a restart. It enforces the service's limits with the service's words, keeps what it
 //! acknowledged through `kill -9`, answers queries by exact search, and can be told to misbehave
-//! by seeded [`Faults`] while an [`Audit`] records what was applied.
+//! by seeded [`Faults`], or to serve under [`Conditions`] such as quotas and outages, while an
+//! [`Audit`] records what was applied.
 //!
 //! It knows only the contract (`vecload-proto`) and decodes with plain prost, so it cannot share
-//! the loader's mistakes. The layers: `serve` (connections) > `door` (what holds for every
+//! the loader's mistakes. The layers: `serve` and `wire` (connections) > `door` (what holds for every
 //! request) > `grpc` (messages) > `index` (operations and rules) > `store` (redb). REST and the
 //! control plane belong beside `grpc`, behind the same door.
 //!
@@ -32,6 +33,7 @@
 //! ```
 
 mod audit;
+mod conditions;
 mod discard;
 mod door;
 mod faults;
@@ -42,6 +44,7 @@ mod rules;
 mod search;
 mod serve;
 mod store;
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +53,11 @@ use tokio::net::TcpListener;
 use vecload_proto::Vector;
 
 pub use audit::{Audit, Counts};
-pub use faults::Faults;
+pub use conditions::{
+    Conditions, Limit, Model, NamespaceConditions, NamespaceRefusal, Outage, OutageKind, Quota,
+    Reply, ScenarioFile,
+};
+pub use faults::{Ending, EndingKind, Faults};
 pub use search::Metric;
 pub use store::{OpenError, StoreError};
 
@@ -63,6 +70,8 @@ pub struct Options {
     pub discard: bool,
     /// How to misbehave.
     pub faults: Faults,
+    /// Quotas, latency and outages. `None`: as fast as it can.
+    pub conditions: Option<Conditions>,
     /// When given, requests must carry this key in the header `api-key`.
     pub api_key: Option<String>,
     /// Makes a dense index of this dimension. `None`: what the store has, or else what the first
@@ -82,6 +91,7 @@ impl Default for Options {
             data_dir: None,
             discard: false,
             faults: Faults::default(),
+            conditions: None,
             api_key: None,
             dimension: None,
             metric: None,

@@ -72,6 +72,15 @@ impl From<StoreError> for Refusal {
     }
 }
 
+/// The name of a namespace as the service shows it.
+pub(crate) fn shown(namespace: &str) -> &str {
+    if namespace.is_empty() {
+        DEFAULT_NAMESPACE
+    } else {
+        namespace
+    }
+}
+
 /// `""` and `__default__` are one namespace; inside it is called `""`.
 pub(crate) fn canonical(namespace: &str) -> &str {
     if namespace == DEFAULT_NAMESPACE {
@@ -81,12 +90,41 @@ pub(crate) fn canonical(namespace: &str) -> &str {
     }
 }
 
-/// The text that the rate limiter of the service answers.
+/// The text that the service's limit in bytes answers.
 pub(crate) fn rate_text(index: &str) -> String {
     format!(
         "Request failed. You've reached the max upsert size limit per second for index {index}. \
          Pace your upserts or contact Pinecone Support \
          (https://app.pinecone.io/organizations/-/settings/support/ticket) to request a higher limit."
+    )
+}
+
+/// The text that the service's limit in requests answers.
+pub(crate) fn request_rate_text(namespace: &str, limit: f64) -> String {
+    let namespace = shown(namespace);
+    format!(
+        "Request failed. You've reached the upsert QPS limit for namespace {namespace} ({limit} QPS). \
+         Pace your upsert requests or contact Pinecone Support \
+         (https://app.pinecone.io/organizations/-/settings/support/ticket) to request a higher limit."
+    )
+}
+
+/// The service's refusal of writes to an alias: its reason, in own words.
+pub(crate) fn alias_refusal(namespace: &str) -> Refusal {
+    Refusal::invalid(format!(
+        "Request failed. {} is a namespace alias and cannot be written to (WRITE_TO_ALIAS)",
+        shown(namespace)
+    ))
+}
+
+/// The text where an index has as many namespaces as it may have.
+pub(crate) fn namespace_limit_refusal(index: &str) -> Refusal {
+    Refusal::new(
+        Code::PermissionDenied,
+        format!(
+            "Request failed. You've reached the max namespaces allowed in serverless index {index}. \
+             To add more namespaces, upgrade your plan."
+        ),
     )
 }
 

@@ -1,9 +1,9 @@
 //! Accepts connections and serves each in a task of its own: HTTP/1.1 and HTTP/2 without TLS on one
 //! port, told apart by their first bytes.
 //!
-//! A connection ends when the client ends it, when a fault cuts it (the socket is dropped, whatever
-//! is in flight), or at shutdown (GOAWAY, requests in flight finish, within a
-//! bound). `serve` returns when no connection and no task of one is left, so that the store can be
+//! A connection ends when the client ends it, when a fault or an outage cuts it (the socket is dropped,
+//! whatever is in flight), when it is told to go, or at shutdown (both GOAWAY: requests in flight finish,
+//! within a bound). `serve` returns when no connection and no task of one is left, so that the store can be
 //! closed and opened again right after.
 
 use std::io;
@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::door::{Door, Life};
 use crate::grpc::Api;
 use crate::index::Index;
+use crate::wire::Wire;
 
 /// Smaller windows were measured to cost the client up to 63 % more CPU.
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -28,7 +29,7 @@ const CONNECTION_WINDOW: u32 = 64 << 20;
 /// Requests of one connection that may be in memory at once. What the service allows is not known;
 /// the standard asks for 100 at least.
 const STREAMS: u32 = 100;
-/// What requests in flight get to finish at shutdown.
+/// What requests in flight get to finish after a GOAWAY.
 const GRACE: Duration = Duration::from_secs(10);
 /// After a failed accept, as where file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,7 +59,8 @@ pub(crate) async fn serve(
             }
         };
         index.ledger.connections.one();
-        let life = Arc::new(Life::new(index.dice.life()));
+        let goaway_after = index.conditions.as_ref().and_then(|c| c.goaway_after());
+        let life = Arc::new(Life::new(index.dice.life(), goaway_after));
         let door = Door {
             index: index.clone(),
             grpc: Api::server(index.clone(), tasks.clone()),
@@ -86,6 +88,27 @@ fn is_fatal(error: &io::Error) -> bool {
 async fn connection(stream: TcpStream, door: Door, tasks: TaskTracker, stop: CancellationToken) {
     let life = door.life.clone();
     let ledger = door.index.ledger.clone();
+    let conditions = door.index.conditions.clone();
+    if let Some(conditions) = &conditions {
+        let accepts = conditions.accepts();
+        let accepted = tokio::select! {
+            accepted = accepts => accepted,
+            () = stop.cancelled() => false,
+        };
+        if !accepted {
+            return;
+        }
+    }
+    let cut = async {
+        match &conditions {
+            None => life.cut.cancelled().await,
+            Some(conditions) => tokio::select! {
+                () = life.cut.cancelled() => {}
+                () = conditions.until_cut() => {}
+            },
+        }
+        ledger.connections_cut.one();
+    };
     // Answers are small: waiting to fill a segment only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection went away");
@@ -98,20 +121,25 @@ async fn connection(stream: TcpStream, door: Door, tasks: TaskTracker, stop: Can
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS);
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), door));
+    let wire = Wire::new(stream, conditions.clone());
+    let mut served = pin!(builder.serve_connection(TokioIo::new(wire), door));
+    let mut cut = pin!(cut);
+    let leave = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = life.leave.cancelled() => ledger.connections_sent_away.one(),
+        }
+    };
     let result = tokio::select! {
         result = served.as_mut() => result,
-        () = life.cut.cancelled() => {
-            ledger.connections_cut.one();
-            return;
-        }
-        () = stop.cancelled() => {
+        () = cut.as_mut() => return,
+        () = leave => {
             served.as_mut().graceful_shutdown();
             tokio::select! {
                 result = served => result,
-                () = life.cut.cancelled() => return,
+                () = cut => return,
                 () = tokio::time::sleep(GRACE) => {
-                    tracing::warn!("requests in flight were cut off at shutdown");
+                    tracing::warn!("requests in flight were cut off after GOAWAY");
                     return;
                 }
             }

@@ -446,4 +446,4 @@ const TABLE: &[Row] = &[
 ];
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

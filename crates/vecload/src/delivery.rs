@@ -38,6 +38,10 @@ use crate::target::Target;
 use crate::telemetry::Metric;
 use crate::traffic::Traffic;
 
+mod prospects;
+
+pub(crate) use prospects::Prospects;
+
 /// What all deliveries of a run share.
 #[derive(Debug)]
 pub(crate) struct Sending<T> {
@@ -47,6 +51,7 @@ pub(crate) struct Sending<T> {
     pub(crate) stop: Arc<Stop>,
     pub(crate) stall: Arc<Stall>,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) prospects: Prospects,
     /// The source of all jitter.
     pub(crate) random: Mutex<StdRng>,
     /// Where settled rows go (channel ②).
@@ -69,9 +74,13 @@ impl<T: Target> Sending<T> {
         // The parts of the batch that are still to be settled, the first one last.
         let mut parts = vec![batch];
         let mut is_fresh = true;
+        let mut some_refused = false;
         while let Some(part) = parts.pop() {
             match self.send_until_known(lane, &part, is_fresh).await {
-                Fate::Acknowledged(ack) => self.loaded(&part, &ack).await,
+                Fate::Acknowledged(ack) => {
+                    self.prospects.loaded();
+                    self.loaded(&part, &ack).await;
+                }
                 Fate::TooLarge(failure) if part.records() == 1 => {
                     self.rejected(&part, Reason::RecordTooLarge, failure).await;
                 }
@@ -80,6 +89,7 @@ impl<T: Target> Sending<T> {
                     self.halve(&part, &mut parts);
                 }
                 Fate::Refused(failure) if part.records() == 1 => {
+                    self.judge(&mut some_refused, &failure);
                     self.rejected(&part, Reason::Refused, failure).await;
                 }
                 Fate::Refused(failure) => match self.blamed(&part, &failure) {
@@ -92,6 +102,7 @@ impl<T: Target> Sending<T> {
                         if index > 0 {
                             parts.push(self.cut(&part, 0..index));
                         }
+                        self.judge(&mut some_refused, &failure);
                         self.rejected(&bad, Reason::Refused, failure).await;
                     }
                 },
@@ -217,6 +228,21 @@ impl<T: Target> Sending<T> {
             self.stall.succeeded();
         }
         answer
+    }
+
+    /// A record was refused: stops the run if it looks as if all of them will be.
+    fn judge(&self, some_refused: &mut bool, failure: &Failure) {
+        let is_first = !std::mem::replace(some_refused, true);
+        if self.prospects.refused(is_first) {
+            self.stop.stop(StopReason::new(
+                "all_refused",
+                ExitCode::Short,
+                format!(
+                    "the service refused every record of the first batches, the last one with: {failure}; \
+                     see the dead letters, and check that the corpus is meant for this index"
+                ),
+            ));
+        }
     }
 
     /// Stops the run: nothing that vecload can do makes this request succeed.

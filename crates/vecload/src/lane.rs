@@ -5,10 +5,11 @@
 //! (INV-7). A retry goes before fresh batches: those stand in a line of their own, of which only the
 //! first one stands in the common line. Lanes know nothing of each other, so a namespace that is
 //! throttled or refused does not hold up another one; what they share is the limit on requests in
-//! flight, the uplink and the hard limit on the total rate, and all are taken only when the pacer lets
-//! go. What becomes of an attempt goes back to the pacer and the uplink through its permit.
+//! flight, the uplink, the hard limit on the total rate and the probes of an outage, and all are taken
+//! only when the pacer lets go. What becomes of an attempt goes back to the pacer and the uplink through its permit.
 
 mod link;
+mod probes;
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -27,6 +28,7 @@ use crate::pacer::{LOOK, Outcome, Pacer, Turn};
 use crate::units::ByteRate;
 use crate::waits::{Limit, Waits};
 pub(crate) use link::{Link, Passage, Passed};
+use probes::Probes;
 
 /// One namespace's way to the service.
 #[derive(Debug)]
@@ -53,6 +55,7 @@ pub(crate) struct Shared {
     link_line: tokio::sync::Mutex<()>,
     link_freed: Notify,
     total: Option<TotalRate>,
+    probes: Probes,
     waits: Arc<Waits>,
 }
 
@@ -214,6 +217,7 @@ impl Shared {
             link: Mutex::new(Link::new(attempt, largest)),
             link_line: tokio::sync::Mutex::new(()),
             link_freed: Notify::new(),
+            probes: Probes::new(),
             waits,
             total: total.0.map(|rate| TotalRate::new(rate, largest)),
         }
@@ -226,6 +230,9 @@ impl Shared {
             .acquire_owned()
             .await
             .expect("the semaphore is open");
+        drop(waiting);
+        let waiting = self.waits.wait(Limit::Outage, None);
+        self.probes.admit().await;
         drop(waiting);
         if let Some(total) = &self.total {
             let _waiting = self.waits.wait(Limit::TotalRate, None);
@@ -280,6 +287,9 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
+        if let Some(outcome) = self.outcome {
+            self.place.shared.probes.ended(self.sent, outcome);
+        }
         let probing = {
             let mut pacer = self.lane.pacer();
             let before = pacer.is_probing();

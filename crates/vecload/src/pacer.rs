@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::settings::Pacing;
 use crate::units::{ByteRate, RequestRate};
 use crate::waits::Limit;
+pub(crate) use breaker::Breaker;
 use law::Law;
 use spacing::Spacing;
 

@@ -24,7 +24,7 @@ use crate::batch::{EncodedBatch, largest};
 use crate::batcher::{Batcher, RequestCap};
 use crate::checkpoint::{Checkpoint, State};
 use crate::committer::{Committer, RunningReport, SYNC_EVERY};
-use crate::delivery::{Sending, jitter};
+use crate::delivery::{Prospects, Sending, jitter};
 use crate::events::Event;
 use crate::lane::{Lane, Shared};
 use crate::ledger::Books;
@@ -127,6 +127,7 @@ pub(crate) async fn run<T: Target>(
     let (events_in, events) = async_channel::bounded(EVENTS);
 
     let done = progress.0.ledger.done().into();
+    let loaded_before = progress.0.ledger.total().loaded > 0;
     for split in &job.plan.splits {
         if !progress.0.ledger.is_settled(split) {
             // Unbounded, and this function holds a receiver: it cannot fail.
@@ -181,6 +182,7 @@ pub(crate) async fn run<T: Target>(
         stop: Arc::clone(&stop),
         stall: Arc::clone(&stall),
         traffic,
+        prospects: Prospects::new(loaded_before),
         random: jitter(knobs.seed),
         events: events_in,
     });

@@ -167,3 +167,26 @@ fn a_run_directory_in_use() {
     assert_exit("exit-run-dir", &folder, &output, 3);
     assert_eq!(report(&folder.path().join("run")), first);
 }
+
+/// Scenario: servers under scenario files: one with a misspelt key, one whose default namespace is an alias.
+/// Guarantees: exit code 2 that names file and key; a load that ends with exit code 5 and the server's words.
+#[test]
+fn a_server_under_a_scenario() {
+    let folder = folder();
+    write(&folder, "wrong.toml", "[server]\nquotas = \"window\"\n");
+    let output = run(&folder, &["serve", "--scenario", "wrong.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let words = stderr(&output);
+    assert!(
+        words.contains("wrong.toml") && words.contains("quotas"),
+        "{words}"
+    );
+
+    let alias = "[server.namespaces.__default__]\nrefuse = \"alias\"\n";
+    write(&folder, "alias.toml", alias);
+    let server = Server::start(&folder, &["--scenario", "alias.toml"]);
+    let output = load(&folder, "corpus.jsonl", &server, &[]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    let report = report(&folder.path().join("run")).to_string();
+    assert!(report.contains("WRITE_TO_ALIAS"), "{report}");
+}

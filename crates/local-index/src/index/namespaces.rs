@@ -163,11 +163,7 @@ impl Index {
 }
 
 fn describe(name: &str, namespace: Namespace) -> NamespaceDescription {
-    let name = if name.is_empty() {
-        rules::DEFAULT_NAMESPACE
-    } else {
-        name
-    };
+    let name = rules::shown(name);
     NamespaceDescription {
         name: name.to_owned(),
         record_count: namespace.count,

@@ -57,6 +57,11 @@ impl Served {
         connect(self.address).await
     }
 
+    /// Ends the server as it stands.
+    pub(crate) fn abandon(self) {
+        self.task.abort();
+    }
+
     /// Stops the server and closes the store.
     pub(crate) async fn stop(mut self) {
         self.stop

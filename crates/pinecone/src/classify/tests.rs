@@ -36,7 +36,8 @@ fn waits(failure: Failure) -> Failure {
     }
 }
 
-fn cases() -> Vec<(Failure, Class, Option<u32>)> {
+/// What is known to happen, with its class and the attempts that it allows.
+pub(crate) fn cases() -> Vec<(Failure, Class, Option<u32>)> {
     use Class::{Exhausted, Fatal, NamespaceFatal, Refused, Throttled, TooLarge, Transient};
     const QPS: &str = "Request failed. You've reached the upsert QPS limit for namespace for the current month (100 QPS). Pace your upsert requests or contact Pinecone Support";
     const SIZE: &str = "Request failed. You've reached the max upsert size limit per second for index a. Pace your upserts or contact Pinecone Support";

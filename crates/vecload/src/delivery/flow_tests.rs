@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use vecload_local_index::{Conditions, Model, NamespaceConditions, NamespaceRefusal, Reply};
 use vecload_pinecone::{FRAME_PREFIX, Limits};
 use vecload_record::{At, Dense, Metadata, Operation, RecordRef};
 
@@ -12,21 +13,19 @@ use super::*;
 use crate::batcher::Batcher;
 use crate::lane::Shared;
 use crate::namespace::Namespaces;
-use crate::pacer::simulation::{Reply, Scenario, Server};
+use crate::pacer::simulation::Scenario;
 use crate::pacer::{Pacer, Rates};
 use crate::target::scripted::{Answer, Scripted, Seen, failure};
 use crate::units::ByteRate;
 use crate::waits::{Limit, LimitedBy};
 
-type Part = dyn Fn(&str) -> Option<Server> + Send + Sync;
-
 /// The service: a quota for each namespace, behind the one uplink of the process.
 struct Service {
-    /// What a namespace is like; none: it takes no writes.
-    part: Box<Part>,
-    quotas: Mutex<BTreeMap<String, Option<Server>>>,
-    /// Bytes per second and seconds.
-    link: Option<(f64, f64)>,
+    model: Mutex<Model>,
+    /// Bytes per second.
+    link: Option<f64>,
+    /// The way there, in seconds.
+    latency: f64,
     link_free: Mutex<f64>,
     start: Instant,
 }
@@ -75,46 +74,36 @@ impl Default for Senders {
 impl Service {
     fn answer(&self, seen: &Seen) -> (Duration, Answer) {
         let now = (seen.at - self.start).as_secs_f64();
-        let mut arrives = now;
-        if let Some((speed, latency)) = self.link {
+        let mut arrives = now + self.latency;
+        if let Some(speed) = self.link {
             let mut free = self.link_free.lock().expect("no panic");
             *free = free.max(now) + seen.bytes as f64 / speed;
-            arrives = *free + latency;
+            arrives = *free + self.latency;
         }
-        let mut quotas = self.quotas.lock().expect("no panic");
-        let quota = quotas
-            .entry(seen.namespace.clone())
-            .or_insert_with(|| (self.part)(&seen.namespace));
-        let Some(quota) = quota else {
-            let message = "Request failed. You've reached the max namespaces allowed in serverless index i. To add more namespaces, upgrade your plan.";
-            let refused = failure(Code::PermissionDenied, message);
-            return (Duration::from_millis(20), Answer::Fail(refused));
-        };
-        let (reply, done) = quota.arrives(arrives, seen.bytes as f64);
+        let mut model = self.model.lock().expect("no panic");
+        let (reply, done) = model.arrives(arrives, &seen.namespace, seen.bytes as f64);
         let answer = match reply {
             Reply::Taken => Answer::Ok,
-            Reply::Throttled => Answer::Fail(failure(
+            Reply::Throttled(_) => Answer::Fail(failure(
                 Code::ResourceExhausted,
                 "Request failed. You've reached the max upsert size limit per second for index i. Pace your upserts.",
             )),
-            Reply::Unavailable | Reply::Silence => {
-                Answer::Fail(failure(Code::Unavailable, "unavailable"))
-            }
+            Reply::Unavailable => Answer::Fail(failure(Code::Unavailable, "unavailable")),
+            Reply::Refused(_) => Answer::Fail(failure(
+                Code::PermissionDenied,
+                "Request failed. You've reached the max namespaces allowed in serverless index i. To add more namespaces, upgrade your plan.",
+            )),
         };
         (Duration::from_secs_f64(done - now), answer)
     }
 }
 
-/// Delivers batches for a time, through one lane for each namespace.
-async fn deliver(
-    senders: Senders,
-    link: Option<(f64, f64)>,
-    part: impl Fn(&str) -> Option<Server> + Send + Sync + 'static,
-) -> Outcomes {
+/// Delivers batches for a time, through one lane for each namespace, over so many seconds of way.
+async fn deliver(senders: Senders, conditions: &Conditions, latency: f64) -> Outcomes {
     let service = Service {
-        part: Box::new(part),
-        quotas: Mutex::default(),
-        link,
+        model: Mutex::new(Model::new(conditions, 1)),
+        link: conditions.link_bytes_per_second,
+        latency,
         link_free: Mutex::new(0.0),
         start: Instant::now(),
     };
@@ -137,6 +126,7 @@ async fn deliver(
         stop: Arc::new(Stop::default()),
         stall: Arc::new(Stall::new(Duration::from_secs(900))),
         traffic,
+        prospects: Prospects::new(false),
         random: jitter(1),
         events: events_in,
     });
@@ -228,16 +218,16 @@ fn batch(
 /// Guarantees: 95 % of the link is used, and not one attempt is repeated: none timed out for slowness.
 #[tokio::test(start_paused = true)]
 async fn a_thin_uplink_is_filled_without_timeouts() {
-    for (speed, seconds) in [(1.25e6, 300.0), (12.5e6, 60.0)] {
+    for (name, seconds) in [("j1-link-thin", 300.0), ("j2-link-middling", 60.0)] {
         let senders = Senders {
             batches: 64,
             records: 99,
             seconds,
             ..Senders::default()
         };
-        let server = Scenario::named("a1-one-replica-bucket-1s").server;
-        let link = Some((speed, 0.1));
-        let outcomes = deliver(senders, link, move |_| Some(Server::new(&server, 1))).await;
+        let server = Scenario::named(name).server;
+        let speed = server.link_bytes_per_second.expect("a link");
+        let outcomes = deliver(senders, &server, 0.1).await;
         let used = outcomes.loaded["ns"] / (speed * seconds);
         assert!(used >= 0.95, "{used:.3} of {speed}");
         assert_eq!(outcomes.traffic.retries, 0, "at {speed}");
@@ -253,7 +243,7 @@ async fn random_failures_cost_no_goodput() {
         ..Senders::default()
     };
     let server = Scenario::named("i1-errors-30").server;
-    let outcomes = deliver(senders, None, move |_| Some(Server::new(&server, 3))).await;
+    let outcomes = deliver(senders, &server, 0.0).await;
     let used = outcomes.loaded["ns"] / (0.7 * 50e6 * 90.0);
     // The first seconds are the ramp.
     assert!(used >= 0.92, "{used:.3}");
@@ -266,10 +256,17 @@ async fn random_failures_cost_no_goodput() {
 #[tokio::test(start_paused = true)]
 async fn a_namespace_suffers_alone() {
     let names: Vec<String> = (0..300).map(|number| format!("n{number:03}")).collect();
-    let quota = |rate: f64| {
-        let mut server = Scenario::named("a1-one-replica-bucket-1s").server;
-        server.bytes_per_second = vec![[0.0, rate]];
-        server
+    let free = Conditions {
+        bytes_per_second: vec![[0.0, 1e6]],
+        ..Conditions::default()
+    };
+    let throttled = NamespaceConditions {
+        bytes_per_second: Some(1e4),
+        ..NamespaceConditions::default()
+    };
+    let refused = NamespaceConditions {
+        refuse: Some(NamespaceRefusal::NamespaceLimit),
+        ..NamespaceConditions::default()
     };
     let mut speeds = Vec::new();
     for hindered in [false, true] {
@@ -280,13 +277,12 @@ async fn a_namespace_suffers_alone() {
             seconds: 20.0,
             ..Senders::default()
         };
-        let (free, throttled) = (quota(1e6), quota(1e4));
-        let outcomes = deliver(senders, None, move |name| match name {
-            "n007" if hindered => Some(Server::new(&throttled, 7)),
-            "n008" if hindered => None,
-            _ => Some(Server::new(&free, 1)),
-        })
-        .await;
+        let mut conditions = free.clone();
+        if hindered {
+            conditions.namespaces =
+                [("n007".to_owned(), throttled), ("n008".to_owned(), refused)].into();
+        }
+        let outcomes = deliver(senders, &conditions, 0.0).await;
         assert_eq!(outcomes.rejected, 0);
         let others = |name: &&String| !["n007", "n008"].contains(&name.as_str());
         let speed: f64 = names
@@ -307,39 +303,66 @@ async fn a_namespace_suffers_alone() {
     assert!(speeds[1] >= 0.95 * speeds[0], "{speeds:?}");
 }
 
+/// Scenario: a service that fails every request for half a minute, with one namespace and with 300.
+/// Guarantees: what is wasted on it does not grow with the number of namespaces beyond what each had under way:
+/// the probes come out of one budget.
+#[tokio::test(start_paused = true)]
+async fn an_outage_costs_the_same_with_many_namespaces() {
+    let conditions = Conditions {
+        errors: 1.0,
+        ..Conditions::default()
+    };
+    for count in [1, 300] {
+        let senders = Senders {
+            namespaces: (0..count).map(|number| format!("n{number:03}")).collect(),
+            batches: 2,
+            records: 5,
+            seconds: 30.0,
+            ..Senders::default()
+        };
+        let outcomes = deliver(senders, &conditions, 0.0).await;
+        let attempts = outcomes.seen.len();
+        println!("{count}: {attempts}");
+        // Eight a second, and what went out until it was clear that nothing is answered.
+        assert!(attempts <= 30 * 8 + 4 * count, "{attempts} for {count}");
+        assert_eq!(outcomes.rejected, 0);
+    }
+}
+
 /// Scenario: one run for each thing that can limit one.
 /// Guarantees: what took the most time is named.
 #[tokio::test(start_paused = true)]
 async fn what_limits_a_run_is_named() {
-    let quota = |rate: f64, workers: usize, errors: f64| {
-        let mut server = Scenario::named("a1-one-replica-bucket-1s").server;
-        server.bytes_per_second = vec![[0.0, rate]];
-        server.workers = workers;
-        server.errors = errors;
-        Server::new(&server, 1)
+    let quota = |rate: f64, workers: usize, errors: f64| Conditions {
+        bytes_per_second: vec![[0.0, rate]],
+        workers,
+        errors,
+        ..Conditions::default()
     };
-    let usual = || quota(50e6, 64, 0.0);
+    let usual = Conditions::default;
     let few = |batches| Senders {
         batches,
         ..Senders::default()
     };
-    let thin = Some((0.05e6, 0.1));
-    let distant = Some((1e9, 0.2));
-    type Case = (Limit, Senders, Option<(f64, f64)>, Server);
+    let thin = Conditions {
+        link_bytes_per_second: Some(0.05e6),
+        ..usual()
+    };
+    type Case = (Limit, Senders, f64, Conditions);
     let cases: [Case; 8] = [
-        (Limit::NamespaceRate, few(40), None, usual()),
-        (Limit::Throttling, few(40), None, quota(10e6, 64, 0.0)),
-        (Limit::Latency, few(40), None, quota(50e6, 2, 0.0)),
-        (Limit::Network, few(40), thin, usual()),
-        (Limit::Reader, few(1), None, usual()),
-        (Limit::Outage, few(40), None, quota(50e6, 64, 1.0)),
+        (Limit::NamespaceRate, few(40), 0.0, usual()),
+        (Limit::Throttling, few(40), 0.0, quota(10e6, 64, 0.0)),
+        (Limit::Latency, few(40), 0.0, quota(50e6, 2, 0.0)),
+        (Limit::Network, few(40), 0.1, thin),
+        (Limit::Reader, few(1), 0.0, usual()),
+        (Limit::Outage, few(40), 0.0, quota(50e6, 64, 1.0)),
         (
             Limit::InFlight,
             Senders {
                 in_flight: 2,
                 ..Senders::default()
             },
-            distant,
+            0.2,
             usual(),
         ),
         (
@@ -348,14 +371,12 @@ async fn what_limits_a_run_is_named() {
                 total_rate: Some(5e6),
                 ..Senders::default()
             },
-            None,
+            0.0,
             usual(),
         ),
     ];
-    for (expected, senders, link, server) in cases {
-        let server = Mutex::new(Some(server));
-        let part = move |_: &str| server.lock().expect("no panic").take();
-        let outcomes = deliver(senders, link, part).await;
+    for (expected, senders, latency, conditions) in cases {
+        let outcomes = deliver(senders, &conditions, latency).await;
         let found = outcomes.limited_by;
         assert_eq!(found.limit, expected.name(), "{:?}", outcomes.loaded);
         let of_namespace = ["namespace_rate", "throttling"].contains(&found.limit);

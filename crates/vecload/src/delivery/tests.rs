@@ -44,6 +44,7 @@ impl Run {
                 stop: Arc::new(Stop::default()),
                 stall: Arc::new(Stall::new(Duration::from_secs(900))),
                 traffic,
+                prospects: Prospects::new(false),
                 random: jitter(1),
                 events: events_in,
             }),

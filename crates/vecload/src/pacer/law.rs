@@ -41,6 +41,8 @@ const SCALE: (f64, f64) = (0.05, 1.5);
 const CUT: (f64, f64, f64) = (0.03, 0.20, 0.35);
 /// The least time over which the refused fraction is measured, and the requests that it should hold.
 const MEASURE: (f64, f64) = (0.4, 8.0);
+/// The first and the longest time between two probes of a service that answers nothing, in seconds.
+const PROBES: (f64, f64) = (0.25, 4.0);
 /// Refusals in a row after a cut that mean a debt, which only silence pays.
 const DEBT: u32 = 5;
 /// Below this rate nothing is cut, in bytes per second; nor below one request a second of all replicas.
@@ -92,6 +94,9 @@ pub(super) struct Law {
     paced: f64,
     held: f64,
     latency: Option<Latency>,
+    /// When a silence ended. Attempts that were sent before waited for its end, and say nothing of the
+    /// latency. `None` once one that was sent later is acknowledged.
+    stalled: Option<f64>,
     braked: f64,
     /// The mean cost of a request.
     cost: f64,
@@ -142,10 +147,11 @@ impl Law {
             paced: f64::NEG_INFINITY,
             held: f64::NEG_INFINITY,
             latency: None,
+            stalled: None,
             braked: f64::NEG_INFINITY,
             cost: 1e6,
             acknowledged: VecDeque::new(),
-            breaker: Breaker::new(),
+            breaker: Breaker::new(PROBES),
         }
     }
 
@@ -228,6 +234,11 @@ impl Law {
             self.breaker.failed(now, sent, latency, random);
             return;
         }
+        if let (Some(latency), None) = (self.latency, self.stalled)
+            && self.breaker.ends_silence(now, sent, latency.smooth)
+        {
+            self.stalled = Some(now);
+        }
         if self.breaker.answered(now, sent) {
             self.resume(now);
         }
@@ -251,6 +262,10 @@ impl Law {
         self.acknowledged
             .push_back((now, bytes.max(self.least_cost)));
         self.forget(now);
+        if self.stalled.is_some_and(|stalled| sent < stalled) {
+            return;
+        }
+        self.stalled = None;
         self.latency = Some(match self.latency {
             None => Latency {
                 smooth: now - sent,

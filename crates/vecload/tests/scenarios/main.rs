@@ -7,9 +7,11 @@
 
 #![expect(clippy::expect_used, reason = "in a test a panic is the report")]
 
+mod apart;
 mod books;
 mod checks;
 mod duplicates;
+mod endings;
 mod faults;
 mod numbers;
 mod refusals;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vecload::{Load, Report, Settings};
 use vecload_corpus::{Corpus, NAMESPACE_COLUMN, ParquetForm};
-use vecload_local_index::Faults;
+use vecload_local_index::{Conditions, Faults, Options};
 
 use crate::books;
 use crate::served::Served;
@@ -24,6 +24,8 @@ pub(crate) struct Scenario {
     /// Faults of the server, as in `docs/local-index.md`.
     #[serde(default)]
     faults: Faults,
+    /// Quotas, latency and outages of the server, as there too.
+    server: Option<Conditions>,
     expect: Expected,
 }
 
@@ -72,7 +74,7 @@ fn ten_thousand() -> usize {
 
 impl Scenario {
     /// Plays the scenario of that name, and checks all that holds for every scenario: the figures of
-    /// its file, the books, and that the index holds exactly the records that were not rejected.
+    /// its file, the books, and that the index holds exactly the records that were not rejected and whose namespaces take writes.
     pub(crate) async fn play(name: &str) -> Outcome {
         let scenario = Self::read(name);
         let corpus = scenario.corpus.corpus();
@@ -85,7 +87,12 @@ impl Scenario {
             ..ParquetForm::default()
         };
         corpus.write(&input, form).expect("written");
-        let served = Served::with_faults(scenario.faults.clone()).await;
+        let served = Served::start(Options {
+            faults: scenario.faults.clone(),
+            conditions: scenario.server.clone(),
+            ..Options::default()
+        })
+        .await;
         let report = Load::builder()
             .settings(scenario.settings.clone())
             .with(|settings| {
@@ -169,9 +176,10 @@ impl Outcome {
             let id = corpus.id(number);
             let namespace = corpus.namespace(number);
             let namespace = namespace.unwrap_or_else(|| "__default__".to_owned());
+            let is_closed = self.report.namespaces[&namespace].closed.is_some();
             let found = index.record(&namespace, &id).expect("readable");
             *by_namespace.entry(namespace).or_default() += 1;
-            assert_eq!(found.is_none(), rejected.contains(&id), "{id}");
+            assert_eq!(found.is_none(), rejected.contains(&id) || is_closed, "{id}");
             let Some(found) = found else { continue };
             present += 1;
             assert_eq!(found.values, corpus.values(number), "{id}");

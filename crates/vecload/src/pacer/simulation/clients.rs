@@ -7,8 +7,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
+use vecload_local_index::{Model, OutageKind};
 
-use super::{Ordered, OutageKind, Reply, Scenario, Server};
+use super::{Reply, Scenario};
 use crate::backoff::Backoff;
 use crate::lane::{Link, Passage, Passed};
 use crate::pacer::{LOOK, Outcome, Pacer, Rates, Turn};
@@ -72,7 +73,6 @@ struct Client {
     link: Link,
     /// Since when it has waited for room in the link.
     held_since: Option<Instant>,
-    link_free: f64,
     /// The next time at which it looks anyway.
     looks_at: f64,
 }
@@ -80,9 +80,12 @@ struct Client {
 struct Simulation<'a> {
     scenario: &'a Scenario,
     origin: Instant,
-    server: Server,
+    server: Model,
+    /// When the link has passed on all that it took.
+    link_free: f64,
     clients: Vec<Client>,
-    events: BinaryHeap<Reverse<(Ordered, u64)>>,
+    /// By time (the bits of a number that is not negative are in its order) and number.
+    events: BinaryHeap<Reverse<(u64, u64)>>,
     waiting: HashMap<u64, Event>,
     number: u64,
     log: Log,
@@ -101,7 +104,8 @@ pub(super) fn run(scenario: &Scenario, seed: u64) -> Log {
     let mut simulation = Simulation {
         scenario,
         origin,
-        server: Server::new(&scenario.server, seed),
+        server: Model::new(&scenario.server, seed),
+        link_free: 0.0,
         clients: Vec::new(),
         events: BinaryHeap::new(),
         waiting: HashMap::new(),
@@ -131,7 +135,6 @@ pub(super) fn run(scenario: &Scenario, seed: u64) -> Log {
                 Duration::from_secs_f64(part.attempt_seconds),
                 (1.2 * part.batch_bytes) as usize,
             ),
-            link_free: 0.0,
             held_since: None,
             looks_at: f64::INFINITY,
         });
@@ -144,7 +147,8 @@ pub(super) fn run(scenario: &Scenario, seed: u64) -> Log {
 
 impl Simulation<'_> {
     fn run(&mut self) {
-        while let Some(Reverse((Ordered(now), number))) = self.events.pop() {
+        while let Some(Reverse((now, number))) = self.events.pop() {
+            let now = f64::from_bits(now);
             if now > self.scenario.run.seconds {
                 return;
             }
@@ -167,7 +171,7 @@ impl Simulation<'_> {
 
     fn push(&mut self, at: f64, event: Event) {
         self.number += 1;
-        self.events.push(Reverse((Ordered(at), self.number)));
+        self.events.push(Reverse((at.to_bits(), self.number)));
         self.waiting.insert(self.number, event);
     }
 
@@ -221,16 +225,16 @@ impl Simulation<'_> {
 
     fn send(&mut self, now: f64, index: usize, mut batch: Batch) {
         batch.attempts += 1;
-        let part = &self.scenario.clients;
+        let link = self.scenario.server.link_bytes_per_second;
         let at = self.instant(now);
         let client = &mut self.clients[index];
         let passage = client.link.enter(at, batch.bytes as usize);
         let expires = now + client.link.patience().as_secs_f64();
         let half = client.round_trip * 0.5 * client.random.random_range(0.85..1.15);
         let mut arrives = now + half;
-        if let Some(speed) = part.link_bytes_per_second {
-            client.link_free = client.link_free.max(now) + batch.bytes / speed;
-            arrives = client.link_free + half;
+        if let Some(speed) = link {
+            self.link_free = self.link_free.max(now) + batch.bytes / speed;
+            arrives = self.link_free + half;
         }
         let request = Request {
             client: index,
@@ -240,41 +244,48 @@ impl Simulation<'_> {
             passage,
             batch,
         };
-        match self.outage(now, arrives) {
-            Some((OutageKind::Reset, from)) => {
-                let at = if from <= now {
-                    now + 2.0 * half
-                } else {
-                    from + half
-                };
-                self.push(at, Event::Done(request, Reply::Unavailable));
-            }
-            Some((OutageKind::Hole, _)) => {
-                self.push(expires, Event::Done(request, Reply::Silence));
-            }
+        match self.scenario.server.outage_within(now, arrives).copied() {
             None => self.push(arrives, Event::Arrives(request)),
+            Some(outage) => match outage.kind {
+                OutageKind::Hole => self.push(expires, Event::Done(request, Reply::Silence)),
+                // It waits for its connection.
+                OutageKind::Accept if outage.from <= now && outage.to + half < expires => {
+                    self.push(outage.to + half, Event::Arrives(request));
+                }
+                OutageKind::Accept if outage.from <= now => {
+                    self.push(expires, Event::Done(request, Reply::Silence));
+                }
+                OutageKind::Reset if outage.from <= now => {
+                    self.push(now + 2.0 * half, Event::Done(request, Reply::Unavailable));
+                }
+                OutageKind::Reset | OutageKind::Accept => {
+                    let at = outage.from + half;
+                    self.push(at, Event::Done(request, Reply::Unavailable));
+                }
+            },
         }
     }
 
-    /// The outage that hits something which is under way from then to then, and when it begins.
-    fn outage(&self, from: f64, to: f64) -> Option<(OutageKind, f64)> {
-        let outages = &self.scenario.server.outages;
-        let hit = outages
-            .iter()
-            .find(|outage| outage.from < to && from < outage.to)?;
-        Some((hit.kind, hit.from))
-    }
-
     fn arrives(&mut self, now: f64, request: Request) {
-        let (reply, done) = self.server.arrives(now, request.batch.bytes);
+        let (reply, done) = self.server.arrives(now, "", request.batch.bytes);
+        let reply = match reply {
+            vecload_local_index::Reply::Taken => Reply::Taken,
+            vecload_local_index::Reply::Throttled(_) => Reply::Throttled,
+            vecload_local_index::Reply::Unavailable => Reply::Unavailable,
+            vecload_local_index::Reply::Refused(_) => {
+                panic!("a scenario of one namespace refuses it")
+            }
+        };
         let back = done + request.back;
         let expires = request.expires;
-        match self.outage(request.sent, back) {
-            Some((OutageKind::Reset, from)) => {
-                let at = from.max(now) + request.back;
+        match self.scenario.server.outage_within(now, back).copied() {
+            Some(outage) if outage.kind == OutageKind::Hole => {
+                self.push(expires, Event::Done(request, Reply::Silence));
+            }
+            Some(outage) => {
+                let at = outage.from.max(now) + request.back;
                 self.push(at, Event::Done(request, Reply::Unavailable));
             }
-            Some((OutageKind::Hole, _)) => self.push(expires, Event::Done(request, Reply::Silence)),
             None if back > expires => self.push(expires, Event::Done(request, Reply::Silence)),
             None => self.push(back, Event::Done(request, reply)),
         }

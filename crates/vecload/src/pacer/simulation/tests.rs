@@ -1,5 +1,7 @@
 use std::fmt::Write as _;
 
+use vecload_local_index::{LocalIndex, Options, ScenarioFile};
+
 use super::*;
 
 fn run(scenario: &Scenario, seeds: u64) -> Figures {
@@ -61,6 +63,22 @@ fn row(scenario: &Scenario, figures: &Figures) -> String {
         figures.failed,
         figures.attempts,
     )
+}
+
+/// Scenario: every scenario file of the simulation, handed to the local index.
+/// Guarantees: the server serves under the conditions that the simulation runs with.
+#[test]
+fn the_local_index_serves_under_the_same_files() {
+    for (name, scenario) in Scenario::all() {
+        let text = std::fs::read_to_string(Scenario::folder().join(format!("{name}.toml")));
+        let file: ScenarioFile = toml::from_str(&text.expect("a file")).expect(&name);
+        assert_eq!(file.server, scenario.server, "{name}");
+        let options = Options {
+            conditions: Some(file.server),
+            ..Options::default()
+        };
+        LocalIndex::open(options).map(drop).expect(&name);
+    }
 }
 
 /// Scenario: every scenario file, over the number of seeds in `FLOW_SEEDS` (4).
