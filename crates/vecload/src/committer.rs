@@ -59,6 +59,10 @@ pub(crate) struct Committer {
 pub(crate) enum CommitError {
     #[error("the progress of the run cannot be written: {0}; mend that and continue the run")]
     Disk(#[from] io::Error),
+    #[error(
+        "what the search for duplicates found cannot be read: {0}; mend that and continue the run"
+    )]
+    Verdicts(io::Error),
     #[error("the books do not balance: {0}; please report this")]
     Unbalanced(#[from] Unbalanced),
 }
@@ -122,7 +126,7 @@ impl Committer {
         let Err(error) = outcome else { return };
         self.failed = true;
         let exit_code = match error {
-            CommitError::Disk(_) => ExitCode::Interrupted,
+            CommitError::Disk(_) | CommitError::Verdicts(_) => ExitCode::Interrupted,
             CommitError::Unbalanced(_) => ExitCode::Bug,
         };
         self.stop
@@ -200,7 +204,9 @@ impl Committer {
         let reason = row.reject.reason.name();
         tracing::debug!(file, ?locator, reason, error = %row.reject, "record rejected");
         let supersedes = match &mut self.verdicts {
-            Some(verdicts) => verdicts.supersedes(row.split, row.row)?,
+            Some(verdicts) => verdicts
+                .supersedes(row.split, row.row)
+                .map_err(CommitError::Verdicts)?,
             None => 0,
         };
         let line = dead_letter(file, locator, &row, supersedes).map_err(io::Error::from)?;

@@ -30,7 +30,7 @@ pub(crate) enum Event {
         /// How many rows it has.
         rows: u64,
     },
-    /// A stream was read up to there.
+    /// A block of a stream was read, up to there.
     TextRead {
         /// The split's number.
         split: u32,

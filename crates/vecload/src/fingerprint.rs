@@ -146,6 +146,25 @@ impl InputPrint {
             .collect()
     }
 
+    /// Checks that a file is the one that it was, as far as its size, its time and its place tell. What was
+    /// found out about its rows before, their duplicates above all, holds no more otherwise.
+    pub(crate) fn check_unchanged(&self, input: &Input) -> Result<(), String> {
+        if input.kind == InputKind::Stream {
+            return Ok(());
+        }
+        let name = &input.name;
+        let metadata =
+            std::fs::metadata(&input.path).map_err(|error| format!("{name}: {error}"))?;
+        let now = (metadata.len(), modified(&metadata), metadata.ino());
+        if now == (self.bytes, self.modified, self.inode) {
+            return Ok(());
+        }
+        Err(format!(
+            "{name}: the file was written to while it was being loaded, so what was loaded of it may be of \
+             either version; load it anew when nothing writes to it"
+        ))
+    }
+
     fn of(input: &Input, splits: u32) -> io::Result<Self> {
         if input.kind == InputKind::Stream {
             // What it will hold is not known.
@@ -166,8 +185,7 @@ impl InputPrint {
         Ok(Self {
             name: input.name.clone(),
             bytes: metadata.len(),
-            // In 64 bits until the year 2262.
-            modified: metadata.mtime().wrapping_mul(1_000_000_000) + metadata.mtime_nsec(),
+            modified: modified(&metadata),
             inode: metadata.ino(),
             hash: format!("{hash:032x}"),
             splits,
@@ -219,6 +237,11 @@ pub(crate) fn changed_inputs(
     Ok(pairs.map(|(now, was)| now.difference(was)).collect())
 }
 
+/// When a file was last written, in nanoseconds since 1970; in 64 bits until the year 2262.
+fn modified(metadata: &std::fs::Metadata) -> i64 {
+    metadata.mtime().wrapping_mul(1_000_000_000) + metadata.mtime_nsec()
+}
+
 fn hash_footer(path: &Path) -> io::Result<u128> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -264,5 +287,39 @@ mod tests {
         for knob in KNOBS {
             assert!(settings.get(knob).is_some(), "{knob} is no setting");
         }
+    }
+
+    /// Scenario: a file after its run was opened: untouched, made longer, written again with as many bytes, replaced
+    /// by another one of that size, and gone.
+    /// Guarantees: only the first is taken for the same, and the file is named.
+    #[test]
+    fn a_file_that_is_written_to_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.jsonl");
+        let text = "{\"id\":\"a\",\"values\":[1,2]}\n";
+        let time = std::time::SystemTime::UNIX_EPOCH;
+        let write = |path: &Path, text: &str, time| {
+            std::fs::write(path, text).expect("written");
+            let file = File::options().write(true).open(path).expect("open");
+            file.set_modified(time).expect("set");
+        };
+        let settings = Settings::default();
+        write(&path, text, time);
+        let name = path.display().to_string();
+        let plan = crate::inputs::plan(std::slice::from_ref(&name), &settings).expect("a plan");
+        let prints = InputPrint::of_plan(&plan).expect("prints");
+        let check = || prints[0].check_unchanged(&plan.inputs[0]);
+        assert_eq!(check(), Ok(()));
+        write(&path, &text.repeat(2), time);
+        assert!(check().expect_err("longer").starts_with(&name));
+        let later = time + std::time::Duration::from_nanos(1);
+        write(&path, &text.replace('1', "3"), later);
+        assert!(check().expect_err("written again").starts_with(&name));
+        let other = folder.path().join("other");
+        write(&other, text, time);
+        std::fs::rename(&other, &path).expect("replaced");
+        assert!(check().expect_err("replaced").starts_with(&name));
+        std::fs::remove_file(&path).expect("removed");
+        assert!(check().expect_err("gone").starts_with(&name));
     }
 }

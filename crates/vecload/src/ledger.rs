@@ -58,8 +58,8 @@ struct SplitBooks {
     rows: Option<u64>,
     /// The row up to which it is counted what the reader did to fields.
     counted: u64,
-    /// How far it was read, where it is a stream.
-    text: TextRead,
+    /// The ends of the blocks that were read, where it is a stream.
+    text: Vec<TextRead>,
 }
 
 /// What earlier attempts did of a split.
@@ -68,8 +68,8 @@ pub(crate) struct SplitDone {
     pub(crate) settled: RowSet,
     /// The row up to which it is counted what the reader did to fields.
     pub(crate) counted: u64,
-    /// How far it was read, where it is a stream.
-    pub(crate) text: TextRead,
+    /// The ends of the blocks that were read, where it is a stream.
+    pub(crate) text: Vec<TextRead>,
 }
 
 /// All books of a run.
@@ -180,15 +180,16 @@ impl Ledger {
         let done = |books: &SplitBooks| SplitDone {
             settled: books.settled.clone(),
             counted: books.counted,
-            text: books.text,
+            text: books.text.clone(),
         };
         self.splits.iter().map(done).collect()
     }
 
-    /// Whether a split was read to its end and every row of it is settled.
+    /// Whether there is nothing left to do for a split: it was read to its end, every row of it is settled,
+    /// and it is no stream. Whether that is the same again shows only when it is read again.
     pub(crate) fn is_settled(&self, split: &Split) -> bool {
         let books = &self.splits[split.id as usize];
-        books.rows == Some(books.settled.len())
+        books.rows == Some(books.settled.len()) && books.text.is_empty()
     }
 
     /// Rows were read.
@@ -257,7 +258,7 @@ impl Ledger {
                 self.split(*split)?.counted = *end;
                 self.change(changes);
             }
-            Entry::TextRead { split, text } => self.split(*split)?.text = *text,
+            Entry::TextRead { split, text } => self.split(*split)?.text.push(*text),
         }
         Ok(())
     }

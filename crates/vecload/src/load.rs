@@ -21,6 +21,7 @@ use vecload_pinecone::{
 use vecload_source::Plan;
 
 pub use self::error::LoadError;
+use self::error::give_up;
 use self::notice::Listener;
 pub use self::notice::Notice;
 use crate::backoff::Backoff;
@@ -167,7 +168,7 @@ impl Load {
         header.target.metric = shape.metric.map(vecload_pinecone::Metric::name);
         let shape = match shape::fit(shape, &plan, settings, &header.target.name) {
             Ok(shape) => shape,
-            Err(error) => return Err(given_up(run, error)),
+            Err(error) => return Err(give_up(run, error, &header, &plan, &places)),
         };
         let time_limit = settings.max_duration.map(|limit| TimeLimit {
             began: started,
@@ -175,7 +176,7 @@ impl Load {
         });
         let verdicts = match self.verdicts(&run, &plan, time_limit).await {
             Ok(verdicts) => verdicts,
-            Err(error) => return Err(given_up(run, error)),
+            Err(error) => return Err(give_up(run, error, &header, &plan, &places)),
         };
 
         let traffic = Arc::new(Traffic::new(settings.worker_count()));
@@ -189,6 +190,7 @@ impl Load {
             plan: Arc::clone(&plan),
             default_namespace: settings.namespace.clone(),
             max_rejects: settings.max_rejects,
+            prints: run.inputs.into(),
             verdicts,
             reject_superseded: settings.duplicates == DuplicatePolicy::Reject,
         };
@@ -559,18 +561,6 @@ fn memory_bound(settings: &Settings, page_bytes: u64) -> u64 {
         .saturating_add(reading)
         .saturating_add(prescan)
         .saturating_add(CONSTANT)
-}
-
-/// The error of a load that was refused before anything was sent. Of a run that was begun for it
-/// nothing is left.
-fn given_up(run: Run, error: LoadError) -> LoadError {
-    if !run.is_new {
-        return error;
-    }
-    match run.dir.discard() {
-        Ok(()) => error,
-        Err(error) => LoadError::unwritten(&error),
-    }
 }
 
 fn interrupted() -> StopReason {

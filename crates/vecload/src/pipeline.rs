@@ -26,6 +26,7 @@ use crate::checkpoint::{Checkpoint, State};
 use crate::committer::{Committer, RunningReport, SYNC_EVERY};
 use crate::delivery::{Prospects, Sending, jitter};
 use crate::events::Event;
+use crate::fingerprint::InputPrint;
 use crate::lane::{Lane, Shared};
 use crate::ledger::Books;
 use crate::memory::Memory;
@@ -49,6 +50,8 @@ pub(crate) struct Job {
     pub(crate) plan: Arc<Plan>,
     pub(crate) default_namespace: String,
     pub(crate) max_rejects: MaxRejects,
+    /// What the inputs were when the run was opened.
+    pub(crate) prints: Arc<[InputPrint]>,
     /// Which rows are superseded; `None` where that was not looked for.
     pub(crate) verdicts: Option<Arc<Verdicts>>,
     /// Whether superseded rows are rejected instead of being passed over.
@@ -160,6 +163,7 @@ pub(crate) async fn run<T: Target>(
             ),
             default_namespace: job.default_namespace.clone(),
             stop: Arc::clone(&stop),
+            prints: Arc::clone(&job.prints),
             done: Arc::clone(&done),
             verdicts: verdicts.clone(),
             reject_superseded: job.reject_superseded,

@@ -34,8 +34,8 @@ pub enum ExitCode {
 /// What ended a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StopReason {
-    /// A short name: `signal`, `outage`, `too_many_rejects`, `all_refused`, `service`, `unreadable`,
-    /// `nothing_loaded`, `changed_input`.
+    /// A short name: `signal`, `max_duration`, `outage`, `too_many_rejects`, `service`, `exhausted`, `namespace`,
+    /// `unreadable`, `nothing_loaded`, `all_refused`, `changed_input`, `refused`, `committer`, `run_dir`, `bug`.
     pub code: &'static str,
     /// What happened and what to do.
     pub message: String,

@@ -17,6 +17,7 @@ use crate::batcher::{Batcher, NotTaken, Stopping};
 use crate::canonical::canonical;
 use crate::checkpoint::{FieldChange, TextRead};
 use crate::events::{Content, Event, ReadRows, RejectedRow};
+use crate::fingerprint::InputPrint;
 use crate::ledger::SplitDone;
 use crate::namespace::Namespace;
 use crate::prescan::VerdictReader;
@@ -32,6 +33,8 @@ pub(crate) struct Worker<T: Target> {
     /// Where records go that name no namespace.
     pub(crate) default_namespace: String,
     pub(crate) stop: Arc<Stop>,
+    /// What the inputs were when the run was opened.
+    pub(crate) prints: Arc<[InputPrint]>,
     /// Of each split, what earlier attempts did.
     pub(crate) done: Arc<[SplitDone]>,
     /// Which rows are superseded; `None` where that was not looked for.
@@ -77,15 +80,22 @@ impl<T: Target> Worker<T> {
 
     fn read(&mut self, split: &Split) -> Result<(), Stopping> {
         let plan = Arc::clone(&self.plan);
-        match self.read_rows(&plan, split) {
+        let read = self
+            .read_rows(&plan, split)
+            .map_err(|error| error.to_string());
+        let unchanged = || {
+            let input = split.input as usize;
+            self.prints[input].check_unchanged(&plan.inputs[input])
+        };
+        match read.and_then(|rows| unchanged().map(|()| rows)) {
             Ok(Some(rows)) => self.tell(Event::SplitRead {
                 split: split.id,
                 rows,
             }),
             Ok(None) => Err(Stopping),
-            Err(error) => self.tell(Event::Unreadable {
+            Err(message) => self.tell(Event::Unreadable {
                 split: split.id,
-                message: error.to_string(),
+                message,
             }),
         }
     }
@@ -105,43 +115,56 @@ impl<T: Target> Worker<T> {
             }
             rows += records.len() as u64;
         }
-        if is_stream && rows < self.done[split.id as usize].text.rows {
+        if is_stream && rows < self.read_before(split.id) {
             self.refuse_stream(split.id, rows);
             return Ok(None);
         }
         Ok(Some(rows))
     }
 
-    /// Compares a block of a stream with what an earlier attempt read there. What goes beyond that is
-    /// written down before any row of it can be settled, so that no settled row is left unproven.
+    /// Compares a block of a stream with what an earlier attempt read there, before any row of it is
+    /// taken. What goes beyond that is written down before any row of it can be settled. So no row is
+    /// taken for settled, and none is sent, of another stream than that which the run was begun with.
+    ///
+    /// Blocks end where the text says, however it comes; so an earlier attempt had the same, but for its
+    /// last one if the stream has grown.
     fn follow(&self, split: u32, text: &mut TextRead, records: &Records) -> Result<(), Stopping> {
-        let before = self.done[split as usize].text;
+        let before = &self.done[split as usize].text;
+        let last = self.read_before(split);
+        let known = |rows: u64| before.binary_search_by_key(&rows, |end| end.rows);
         for index in 0..records.len() {
             *text = text.with(records.text(index).unwrap_or_default());
-            if text.rows == before.rows && text.hash != before.hash {
+            if let Ok(end) = known(text.rows)
+                && before[end].hash != text.hash
+            {
                 self.refuse_stream(split, text.rows);
                 return Err(Stopping);
             }
         }
-        if text.rows > before.rows {
+        if text.rows > last {
             let text = *text;
             self.tell(Event::TextRead { split, text })?;
+        } else if known(text.rows).is_err() {
+            self.refuse_stream(split, text.rows);
+            return Err(Stopping);
         }
         Ok(())
+    }
+
+    /// The rows of a stream that earlier attempts have read.
+    fn read_before(&self, split: u32) -> u64 {
+        let ends = &self.done[split as usize].text;
+        ends.last().map_or(0, |end| end.rows)
     }
 
     /// Stops the run: the stream is not the one that it was begun with.
     fn refuse_stream(&self, split: u32, rows: u64) {
         let input = &self.plan.inputs[self.plan.splits[split as usize].input as usize].name;
-        let before = self.done[split as usize].text.rows;
-        let what = if rows < before {
-            format!("it ended after {rows} rows, of which {before} were read before")
-        } else {
-            format!("its first {rows} rows are not those that were read before")
-        };
+        let before = self.read_before(split);
         let message = format!(
-            "{input} holds something else than when the run was begun: {what}; give it the same again, \
-             or begin a new run in a new directory"
+            "{input} holds something else than when the run was begun: it differs within its first {rows} \
+             rows, of which {before} were read before; give it the same again, or begin a new run in a new \
+             directory"
         );
         self.stop
             .stop(StopReason::new("changed_input", ExitCode::Refused, message));

@@ -41,9 +41,9 @@ fn a_stream_that_is_the_same_again_is_continued() {
         (lines(ROWS + 10), None),
         (
             same.replacen("\"r10\"", "\"x10\"", 1),
-            Some("rows are not those that were read before"),
+            Some("it differs within its first"),
         ),
-        (lines(40), Some("it ended after 40 rows, of which")),
+        (lines(40), Some("it differs within its first 40 rows")),
     ];
     for (text, refusal) in cases {
         let folder = tempfile::tempdir().expect("a folder");
@@ -67,6 +67,24 @@ fn a_stream_that_is_the_same_again_is_continued() {
                 assert!(words.contains(refusal), "{words}");
             }
         }
+    }
+}
+
+/// Scenario: a run of a stream is complete; then the same command gets the same stream, one that has a record
+/// more, and another one.
+/// Guarantees: the first is found complete without a request, of the second only the new record is sent, and
+/// the third is refused.
+#[test]
+fn a_complete_run_of_a_stream_sees_what_it_gets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (text, more) = (lines(100), lines(101));
+    let other = text.replacen("\"r10\"", "\"x10\"", 1);
+    let cases = [(&text, 0, 1), (&text, 0, 0), (&more, 0, 1), (&other, 3, 0)];
+    for (text, code, requests) in cases {
+        let output = load_piped(&folder, text, &[]);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let report = report(&folder.path().join("run"));
+        assert_eq!(report["requests_ok"], requests, "{}", stderr(&output));
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) enum Entry {
         end: u64,
         changes: Vec<FieldChange>,
     },
-    /// A stream was read up to there. It comes before any settlement of these rows.
+    /// A block of a stream was read, up to there. It comes before any settlement of its rows.
     TextRead { split: u32, text: TextRead },
 }
 

@@ -1,13 +1,18 @@
 //! Why a load was not begun.
 
 use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use vecload_source::SourceError;
+use vecload_source::{Plan, SourceError};
 
-use crate::opening::Refusal;
+use crate::opening::{Refusal, Run};
+use crate::pipeline::Finished;
 use crate::prescan::PrescanError;
+use crate::report::{Header, Report};
 use crate::settings::SettingsError;
-use crate::stop::ExitCode;
+use crate::stop::{ExitCode, StopReason};
+use crate::traffic::TrafficCounts;
 
 /// A load that was not begun: nothing was sent.
 #[derive(Debug)]
@@ -72,5 +77,32 @@ impl From<PrescanError> for LoadError {
 impl From<Refusal> for LoadError {
     fn from(refusal: Refusal) -> Self {
         Self::refused(refusal.to_string())
+    }
+}
+
+/// The error of a load that is refused before anything is sent. Of a run that was begun for it nothing is
+/// left; one that was to be continued is as it was, and its report says why it was not.
+pub(super) fn give_up(
+    run: Run,
+    error: LoadError,
+    header: &Header,
+    plan: &Plan,
+    places: &[PathBuf],
+) -> LoadError {
+    let left = if run.is_new {
+        run.dir.discard()
+    } else {
+        let finished = Finished {
+            state: run.state,
+            closed_namespaces: Vec::new(),
+            final_rate: None,
+        };
+        let reason = StopReason::new("refused", error.exit_code, error.to_string());
+        let (none, took) = (TrafficCounts::default(), Duration::ZERO);
+        Report::finished(header, plan, &finished, none, took, Some(&reason)).write(places)
+    };
+    match left {
+        Ok(()) => error,
+        Err(error) => LoadError::unwritten(&error),
     }
 }

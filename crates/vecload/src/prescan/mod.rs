@@ -155,7 +155,8 @@ pub(crate) fn judge(
     for verdict in judge {
         by_place.push(verdict?)?;
     }
-    if stop.is_stopping() {
+    // As the merge asks: what it cut short must not be taken for all.
+    if stop.reason().is_some() {
         return Err(PrescanError::Stopped);
     }
     let by_place = Merge::new(spill, vec![by_place], memory / 4)?;

@@ -36,7 +36,11 @@ pub(super) struct Held {
 /// The scratch directory does not do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpillError {
-    #[error("{}: {error}", folder.display())]
+    #[error(
+        "the search for duplicate ids cannot use {}: {error}; name another directory with --scratch-dir, or \
+         skip the search with --duplicates any",
+        folder.display()
+    )]
     Io { folder: PathBuf, error: io::Error },
     #[error(
         "the search for duplicate ids needs {needed} bytes more in {}, where {free} are free and {LEFT_FREE} are \
@@ -147,15 +151,14 @@ impl Spill {
 
 /// A file in a directory that is gone when it is closed.
 pub(crate) fn nameless_file(folder: &Path) -> io::Result<File> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
     fs::create_dir_all(folder)?;
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!(".prescan-{}-{number}", std::process::id()));
+    // Other processes, on other machines too, may use the directory at the same time: the name is drawn,
+    // and a file that is there is never opened.
+    let path = folder.join(format!(".prescan-{:032x}", rand::random::<u128>()));
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&path)?;
     fs::remove_file(&path)?;
