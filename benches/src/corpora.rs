@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use parquet::basic::Compression;
 use tempfile::TempDir;
-use vecload_corpus::{Corpus, ParquetForm};
+use vecload_corpus::{Corpus, ParquetForm, codec};
 
 use crate::Failure;
 
@@ -61,21 +61,4 @@ impl Corpora {
         }
         Ok(file)
     }
-}
-
-/// A codec of Parquet by its name.
-///
-/// # Errors
-///
-/// There is no such codec.
-pub fn codec(name: &str) -> Result<Compression, String> {
-    Ok(match name {
-        "none" => Compression::UNCOMPRESSED,
-        "snappy" => Compression::SNAPPY,
-        "gzip" => Compression::GZIP(GzipLevel::default()),
-        "brotli" => Compression::BROTLI(BrotliLevel::default()),
-        "lz4" => Compression::LZ4_RAW,
-        "zstd" => Compression::ZSTD(ZstdLevel::default()),
-        _ => return Err("it is none of none, snappy, gzip, brotli, lz4, zstd".to_owned()),
-    })
 }

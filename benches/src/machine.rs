@@ -4,17 +4,24 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use vecload::Machine;
+
 /// The machine, the system, and the versions of what is measured. What cannot be found out is left out.
 #[must_use]
 pub fn describe(vecload: &Path) -> String {
     let mut lines = Vec::new();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let model = value_of("/proc/cpuinfo", "model name").unwrap_or_else(|| "CPU".to_owned());
-    let memory = value_of("/proc/meminfo", "MemTotal").unwrap_or_default();
-    lines.push(format!("* {cores} cores of {model}, {memory}"));
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let system = std::env::consts::OS;
-    lines.push(format!("* {system} {}", kernel.trim()));
+    let machine = Machine::this();
+    let processor = machine.processor.unwrap_or_default();
+    let memory = machine.memory_bytes.unwrap_or_default() / 1_000_000_000;
+    lines.push(format!(
+        "* {} cores of {processor}, {memory} GB",
+        machine.cores
+    ));
+    let kernel = machine.kernel.unwrap_or_default();
+    lines.push(format!(
+        "* {} {kernel}, {}",
+        machine.system, machine.architecture
+    ));
     if let Some(load) = load_average() {
         lines.push(format!("* load average at the start: {load}"));
     }
@@ -31,12 +38,6 @@ pub fn load_average() -> Option<String> {
     let text = fs::read_to_string("/proc/loadavg").ok()?;
     let all: Vec<&str> = text.split_whitespace().take(3).collect();
     Some(all.join(" "))
-}
-
-fn value_of(file: &str, key: &str) -> Option<String> {
-    let text = fs::read_to_string(file).ok()?;
-    let line = text.lines().find(|line| line.starts_with(key))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 fn said_by(program: &Path, arguments: &[&str]) -> Option<String> {

@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, Command, value_parser};
-use vecload_benches::corpora::codec;
-use vecload_corpus::{Corpus, ParquetForm};
+use vecload_corpus::{Corpus, ParquetForm, codec};
 
 fn command() -> Command {
     let number = |name: &'static str, default: &'static str, help: &'static str| {
