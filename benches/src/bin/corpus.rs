@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, Command, value_parser};
-use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
-use vecload_corpus::{Corpus, ParquetForm};
+use vecload_corpus::{Corpus, ParquetForm, codec};
 
 fn command() -> Command {
     let number = |name: &'static str, default: &'static str, help: &'static str| {
@@ -56,18 +55,6 @@ fn command() -> Command {
                 .default_value("zstd")
                 .value_parser(codec),
         )
-}
-
-fn codec(name: &str) -> Result<Compression, String> {
-    Ok(match name {
-        "none" => Compression::UNCOMPRESSED,
-        "snappy" => Compression::SNAPPY,
-        "gzip" => Compression::GZIP(GzipLevel::default()),
-        "brotli" => Compression::BROTLI(BrotliLevel::default()),
-        "lz4" => Compression::LZ4_RAW,
-        "zstd" => Compression::ZSTD(ZstdLevel::default()),
-        _ => return Err("it is none of none, snappy, gzip, brotli, lz4, zstd".to_owned()),
-    })
 }
 
 fn main() -> ExitCode {

@@ -16,49 +16,15 @@
     reason = "a program for the terminal"
 )]
 
-use std::error::Error;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 
 use clap::{Arg, value_parser};
 use serde_json::Value;
-use vecload_corpus::{Corpus, NAMESPACE_COLUMN, ParquetForm};
-
-/// A server process, ended with this value.
-struct Server {
-    process: Child,
-    host: String,
-}
-
-impl Server {
-    fn start(vecload: &Path) -> Result<Self, Box<dyn Error>> {
-        let process = Command::new(vecload)
-            .args(["serve", "--discard"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{}: {error}; build vecload-cli first", vecload.display()))?;
-        // From here on it is ended, whatever happens.
-        let mut server = Self {
-            process,
-            host: String::new(),
-        };
-        let out = server.process.stdout.take().ok_or("no stdout")?;
-        let mut line = String::new();
-        BufReader::new(out).read_line(&mut line)?;
-        let ready: Value = serde_json::from_str(&line)?;
-        server.host = format!("http://{}", ready["host"].as_str().ok_or("no host")?);
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to do.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use vecload_benches::Failure;
+use vecload_benches::corpora::Corpora;
+use vecload_benches::server::Server;
+use vecload_corpus::{Corpus, NAMESPACE_COLUMN};
 
 fn main() -> ExitCode {
     match measure() {
@@ -71,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure() -> Result<bool, Box<dyn Error>> {
+fn measure() -> Result<bool, Failure> {
     let number = |name: &'static str, default: &'static str| {
         let arg = Arg::new(name).long(name).default_value(default);
         arg.value_parser(value_parser!(u64))
@@ -88,13 +54,9 @@ fn measure() -> Result<bool, Box<dyn Error>> {
     let flags = matches.get_many::<String>("flags").unwrap_or_default();
     let flags: Vec<&String> = flags.collect();
 
-    let scratch = tempfile::tempdir()?;
-    let dir = matches
-        .get_one::<PathBuf>("dir")
-        .map_or(scratch.path(), PathBuf::as_path);
-    std::fs::create_dir_all(dir)?;
+    let corpora = Corpora::new(matches.get_one::<PathBuf>("dir").map(PathBuf::as_path))?;
     let vecload = std::env::current_exe()?.with_file_name("vecload");
-    let server = Server::start(&vecload)?;
+    let server = Server::discard(&vecload, None)?;
     let one = Corpus {
         records: number("records"),
         dimension: number("dimension") as usize,
@@ -109,20 +71,17 @@ fn measure() -> Result<bool, Box<dyn Error>> {
     println!("| corpus | peak MB | bound MB | MB/s | records/s | CPU s | s |");
     println!("|---|---|---|---|---|---|---|");
     let mut holds = true;
-    for (corpus, end) in [(&one, "parquet"), (&one, "jsonl"), (&many, "parquet")] {
+    for (corpus, form) in [(&one, "zstd"), (&one, "jsonl"), (&many, "zstd")] {
+        let input = corpora.file(corpus, form)?;
         let name = format!(
-            "{}x{}-{}.{end}",
-            corpus.records, corpus.dimension, corpus.namespaces
+            "{}x{}, {} namespaces, {form}",
+            corpus.records,
+            corpus.dimension,
+            corpus.namespaces.max(1)
         );
-        let input = dir.join(&name);
-        if !input.try_exists()? {
-            let beside = dir.join(format!("unfinished.{end}"));
-            corpus.write(&beside, ParquetForm::default())?;
-            std::fs::rename(&beside, &input)?;
-        }
         let run_dir = tempfile::tempdir()?;
         let mut load = Command::new(&vecload);
-        load.arg("load").arg(&input).args(["--host", &server.host]);
+        load.arg("load").arg(&input).args(["--host", &server.url()]);
         load.arg("--run-dir").arg(run_dir.path());
         if corpus.namespaces > 0 {
             load.args(["--namespace-column", NAMESPACE_COLUMN]);

@@ -17,21 +17,19 @@
     reason = "a program for the terminal"
 )]
 
-use std::error::Error;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Arg, ArgMatches, value_parser};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike as _;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
-use vecload_corpus::{Corpus, ParquetForm};
+use vecload_benches::Failure;
+use vecload_benches::client::{self, Account, own_cpu};
+use vecload_benches::corpora::Corpora;
+use vecload_benches::figures::Quartiles;
+use vecload_corpus::Corpus;
 use vecload_source::{Plan, PlanSettings, discover};
-
-type Failure = Box<dyn Error>;
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -72,27 +70,27 @@ fn command() -> clap::Command {
                 .long("once")
                 .num_args(2)
                 .value_names(["WAY", "FILE"])
-                .help("Reads one file in one way and prints records and CPU microseconds"),
+                .help("Reads one file in one way and says what it cost"),
         )
 }
 
 // === One reading ===
 
 fn read_once(way: &str, file: &Path) -> Result<(), Failure> {
-    let before = cpu_micros()?;
+    let before = own_cpu()?;
     let records = match way {
         "vecload" => to_records(file)?,
         "arrow" => by_arrow(file)?,
         "pages" => unpack(file)?,
         _ => return Err(format!("there is no way {way:?}").into()),
     };
-    println!("{records} {}", cpu_micros()? - before);
+    let account = Account {
+        records,
+        own_cpu_seconds: Some((own_cpu()? - before).as_secs_f64()),
+        ..Account::default()
+    };
+    println!("{}", serde_json::json!(account));
     Ok(())
-}
-
-fn cpu_micros() -> Result<i64, Failure> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    Ok(usage.user_time().num_microseconds() + usage.system_time().num_microseconds())
 }
 
 /// Visits every record, and counts those that have a vector.
@@ -139,11 +137,7 @@ fn unpack(file: &Path) -> Result<u64, Failure> {
 
 fn measure(matches: &ArgMatches) -> Result<(), Failure> {
     let number = |name: &str| matches.get_one::<u64>(name).copied().unwrap_or_default();
-    let scratch = tempfile::tempdir()?;
-    let dir = matches
-        .get_one::<PathBuf>("dir")
-        .map_or(scratch.path(), PathBuf::as_path);
-    std::fs::create_dir_all(dir)?;
+    let corpora = Corpora::new(matches.get_one::<PathBuf>("dir").map(PathBuf::as_path))?;
     let this = std::env::current_exe()?;
     let mut ways = vec![("vecload", &this), ("arrow", &this), ("pages", &this)];
     if let Some(before) = matches.get_one::<PathBuf>("before") {
@@ -158,21 +152,8 @@ fn measure(matches: &ArgMatches) -> Result<(), Failure> {
     };
     println!("| codec | what | median | quartiles |");
     println!("|---|---|---|---|");
-    for (name, codec) in [
-        ("none", Compression::UNCOMPRESSED),
-        ("snappy", Compression::SNAPPY),
-        ("zstd", Compression::ZSTD(ZstdLevel::default())),
-    ] {
-        let file = dir.join(format!(
-            "{}x{}-{name}.parquet",
-            corpus.records, corpus.dimension
-        ));
-        if !file.try_exists()? {
-            let beside = dir.join("unfinished.parquet");
-            let row_group = ParquetForm::default().row_group;
-            corpus.write(&beside, ParquetForm { codec, row_group })?;
-            std::fs::rename(&beside, &file)?;
-        }
+    for name in ["none", "snappy", "zstd"] {
+        let file = corpora.file(&corpus, name)?;
         // Once for nothing: what is not in the page cache yet comes into it.
         let mut costs = vec![Vec::new(); ways.len()];
         for round in 0..=number("pairs") {
@@ -185,11 +166,18 @@ fn measure(matches: &ArgMatches) -> Result<(), Failure> {
         }
         let labels = ["vecload", "arrow", "pages", "vecload before"];
         for (label, costs) in labels.iter().zip(&costs) {
-            print_row(name, &format!("{label}, CPU s per million"), costs);
+            print_row(
+                name,
+                &format!("{label}, CPU s per million"),
+                Quartiles::of(costs),
+            );
         }
         for (label, others) in labels.iter().zip(&costs).skip(1) {
-            let ratios: Vec<f64> = costs[0].iter().zip(others).map(|(a, b)| a / b).collect();
-            print_row(name, &format!("vecload / {label}"), &ratios);
+            print_row(
+                name,
+                &format!("vecload / {label}"),
+                Quartiles::of_ratios(&costs[0], others),
+            );
         }
     }
     Ok(())
@@ -197,34 +185,14 @@ fn measure(matches: &ArgMatches) -> Result<(), Failure> {
 
 /// CPU seconds per million records, of one reading in a process of its own.
 fn cost(program: &Path, way: &str, file: &Path, records: u64) -> Result<f64, Failure> {
-    let out = Command::new(program)
-        .args(["--once", way])
-        .arg(file)
-        .output()?;
-    let text = String::from_utf8(out.stdout)?;
-    let figures: Vec<u64> = text
-        .split_whitespace()
-        .map(str::parse)
-        .collect::<Result<_, _>>()?;
-    match figures[..] {
-        [read, micros] if out.status.success() && read == records => {
-            Ok(micros as f64 / records as f64)
-        }
-        _ => Err(format!("{}: {way}: {} {text:?}", program.display(), out.status).into()),
+    let run = client::run(Command::new(program).args(["--once", way]).arg(file), None)?;
+    if run.account.records != records {
+        let read = run.account.records;
+        return Err(format!("{}: {way}: {read} of {records} records", program.display()).into());
     }
+    Ok(run.cpu_seconds * 1e6 / records as f64)
 }
 
-fn print_row(codec: &str, what: &str, figures: &[f64]) {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |part: usize| match sorted.len() {
-        0 => f64::NAN,
-        length => sorted[(length - 1) * part / 4],
-    };
-    println!(
-        "| {codec} | {what} | {:.2} | {:.2}-{:.2} |",
-        at(2),
-        at(1),
-        at(3)
-    );
+fn print_row(codec: &str, what: &str, figures: Quartiles) {
+    println!("| {codec} | {what} | {figures} |");
 }

@@ -7,6 +7,8 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use vecload_local_index::Metric;
 
+use crate::bench::arguments as bench;
+use crate::bench::arguments::BenchArguments;
 use crate::flags;
 
 /// What is to be done.
@@ -14,6 +16,7 @@ use crate::flags;
 pub(crate) enum Command {
     Load(Box<LoadArguments>),
     Check(Box<LoadArguments>),
+    Bench(Box<BenchArguments>),
     Serve(ServeArguments),
 }
 
@@ -80,6 +83,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         }
         Some(("load", matches)) => Command::Load(Box::new(load_arguments(matches))),
         Some(("check", matches)) => Command::Check(Box::new(load_arguments(matches))),
+        Some(("bench", matches)) => Command::Bench(Box::new(bench::parsed(matches))),
         Some(("serve", matches)) => Command::Serve(serve_arguments(matches)),
         _ => unreachable!("clap requires one of the subcommands"),
     })
@@ -95,6 +99,7 @@ pub(crate) fn command() -> clap::Command {
         .max_term_width(100)
         .subcommand(load())
         .subcommand(check())
+        .subcommand(bench::command())
         .subcommand(serve())
 }
 
@@ -123,21 +128,24 @@ fn check() -> clap::Command {
     with_settings(command)
 }
 
-/// The inputs, and the flags of all settings.
+/// The inputs, the flags of all settings, and how much is checked.
 fn with_settings(command: clap::Command) -> clap::Command {
-    let command = command
-        .arg(
-            Arg::new("inputs")
-                .value_name("INPUT")
-                .help("Files, directories, globs, or - for stdin (Parquet, JSONL)")
-                .num_args(0..),
-        )
-        .arg(
-            Arg::new("full")
-                .long("full")
-                .help("Check all rows, not only the first ones of each file")
-                .action(ArgAction::SetTrue),
-        );
+    with_loading(command).arg(
+        Arg::new("full")
+            .long("full")
+            .help("Check all rows, not only the first ones of each file")
+            .action(ArgAction::SetTrue),
+    )
+}
+
+/// The inputs, and the flags of all settings.
+pub(crate) fn with_loading(command: clap::Command) -> clap::Command {
+    let command = command.arg(
+        Arg::new("inputs")
+            .value_name("INPUT")
+            .help("Files, directories, globs, or - for stdin (Parquet, JSONL)")
+            .num_args(0..),
+    );
     flags::add(with_words(command))
         .arg(
             Arg::new("config")
@@ -243,7 +251,7 @@ fn with_words(command: clap::Command) -> clap::Command {
         )
 }
 
-fn load_arguments(matches: &ArgMatches) -> LoadArguments {
+pub(crate) fn load_arguments(matches: &ArgMatches) -> LoadArguments {
     LoadArguments {
         inputs: matches
             .get_many::<String>("inputs")
@@ -251,7 +259,7 @@ fn load_arguments(matches: &ArgMatches) -> LoadArguments {
             .unwrap_or_default(),
         config: matches.get_one::<PathBuf>("config").cloned(),
         print_config: matches.get_flag("print_config"),
-        full: matches.get_flag("full"),
+        full: matches.try_get_one("full").ok().flatten() == Some(&true),
         flags: flags::given(matches),
         verbosity: verbosity(matches),
     }

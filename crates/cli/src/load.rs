@@ -83,18 +83,10 @@ async fn run(
     let mut signals =
         Signals::listen().map_err(|error| (ExitCode::Bug, format!("signals: {error}")))?;
     let mut builder = Load::builder().inputs(arguments.inputs.iter().cloned());
-    let embedded = match settings.local.clone() {
+    let embedded = match Embedded::of(&mut settings).await? {
         None => None,
-        Some(_) if settings.host.is_some() => {
-            let message = "host and local exclude each other: give one target".to_owned();
-            return Err((ExitCode::Usage, message));
-        }
-        Some(dir) => {
-            let embedded = Embedded::start(&dir)
-                .await
-                .map_err(|message| (ExitCode::Refused, message))?;
-            settings.host = Some(embedded.host.clone());
-            builder = builder.target_name(format!("local:{}", dir.display()));
+        Some((embedded, name)) => {
+            builder = builder.target_name(name);
             Some(embedded)
         }
     };
@@ -221,6 +213,25 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
+    /// The index that the settings ask for, if they do, and its name in reports. Its address becomes the
+    /// host.
+    pub(crate) async fn of(
+        settings: &mut Settings,
+    ) -> Result<Option<(Self, String)>, (ExitCode, String)> {
+        let Some(dir) = settings.local.clone() else {
+            return Ok(None);
+        };
+        if settings.host.is_some() {
+            let message = "host and local exclude each other: give one target".to_owned();
+            return Err((ExitCode::Usage, message));
+        }
+        let embedded = Self::start(&dir)
+            .await
+            .map_err(|message| (ExitCode::Refused, message))?;
+        settings.host = Some(embedded.host.clone());
+        Ok(Some((embedded, format!("local:{}", dir.display()))))
+    }
+
     pub(crate) async fn start(dir: &Path) -> Result<Self, String> {
         let index = LocalIndex::open(Options {
             data_dir: Some(PathBuf::from(dir)),

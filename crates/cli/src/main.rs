@@ -4,6 +4,7 @@
 //! exit codes are a contract (see `vecload help`), kept in one place: [`vecload::ExitCode`].
 
 mod arguments;
+mod bench;
 mod check;
 mod flags;
 mod load;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     let code = match command {
         Command::Load(arguments) => runtime.block_on(load::load(*arguments)),
         Command::Check(arguments) => runtime.block_on(check::check(*arguments)),
+        Command::Bench(arguments) => runtime.block_on(bench::bench(*arguments)),
         Command::Serve(arguments) => runtime.block_on(serve::serve(arguments)),
     };
     // What is left on the runtime is of no use any more.

@@ -23,8 +23,12 @@ const EDGES: &[(&str, &[&str])] = &[
         "vecload",
         &["vecload-source", "vecload-pinecone", "vecload-record"],
     ),
-    ("vecload-cli", &["vecload", "vecload-local-index"]),
-    // What tests and benches load. It does not ship.
+    // The corpora are what `vecload bench` loads where it is given none.
+    (
+        "vecload-cli",
+        &["vecload", "vecload-local-index", "vecload-corpus"],
+    ),
+    // Corpora by number, for tests and benches.
     ("vecload-corpus", &[]),
 ];
 

@@ -3,8 +3,8 @@
 //! A record depends on the seed and its number alone, so a test can ask what record 4,711 is without
 //! reading the file, and two formats of one corpus hold the same records. Values are uniform in
 //! [-1, 1), which no codec shrinks much: files are as large as real embeddings'. Files are written in
-//! pieces of one row group, so a corpus of any size takes little memory. It does not ship: tests and
-//! benches use it.
+//! pieces of one row group, so a corpus of any size takes little memory. Tests and
+//! benches use it, `vecload bench` too.
 
 pub mod table;
 
@@ -17,7 +17,7 @@ use arrow_array::{ArrayRef, Float32Array, ListArray, RecordBatch, StringArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -54,10 +54,27 @@ pub struct ParquetForm {
 impl Default for ParquetForm {
     fn default() -> Self {
         Self {
-            codec: Compression::ZSTD(parquet::basic::ZstdLevel::default()),
+            codec: Compression::ZSTD(ZstdLevel::default()),
             row_group: 10_000,
         }
     }
+}
+
+/// A codec of Parquet by its name.
+///
+/// # Errors
+///
+/// There is no such codec.
+pub fn codec(name: &str) -> Result<Compression, String> {
+    Ok(match name {
+        "none" => Compression::UNCOMPRESSED,
+        "snappy" => Compression::SNAPPY,
+        "gzip" => Compression::GZIP(GzipLevel::default()),
+        "brotli" => Compression::BROTLI(BrotliLevel::default()),
+        "lz4" => Compression::LZ4_RAW,
+        "zstd" => Compression::ZSTD(ZstdLevel::default()),
+        _ => return Err("it is none of none, snappy, gzip, brotli, lz4, zstd".to_owned()),
+    })
 }
 
 // === impl Corpus ===

@@ -47,6 +47,7 @@ mod inputs;
 mod lane;
 mod ledger;
 mod load;
+mod machine;
 mod memory;
 mod namespace;
 mod opening;
@@ -70,6 +71,7 @@ mod worker;
 pub use check::{CheckReport, CheckedInput, Estimate, Import, Rejected};
 pub use ledger::Books;
 pub use load::{Load, LoadBuilder, LoadError, Notice, PrescanProgress, Progress, StopHandle};
+pub use machine::Machine;
 pub use opening::NextCommand;
 pub use report::{
     InputReport, Latency, NamespaceReport, Report, SCHEMA_VERSION, Status, TargetReport, Unread,

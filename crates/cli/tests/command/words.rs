@@ -52,6 +52,7 @@ fn help() {
         ("help", &["--help"][..]),
         ("help-load", &["load", "--help"]),
         ("help-serve", &["serve", "--help"]),
+        ("help-bench", &["bench", "--help"]),
     ] {
         let output = run(&folder, arguments);
         assert!(output.stderr.is_empty(), "help belongs on stdout");

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use vecload_record::Reason;
 
+use super::number;
+
 /// How deep values may be nested, the record itself included: as in serde_json.
 const MAX_DEPTH: usize = 128;
 
@@ -261,6 +263,13 @@ impl<'a> Cursor<'a> {
             return Ok(());
         }
         loop {
+            // As machines write lists: numbers and commas, nothing between them.
+            while let Some((value, length)) = number::ordinary(&self.bytes[self.at..])
+                && self.bytes.get(self.at + length) == Some(&b',')
+            {
+                values.push(value);
+                self.at += length + 1;
+            }
             let value = self.float().map_err(|flaw| Flaw {
                 message: format!("value {}: {}", values.len(), flaw.message),
                 ..flaw
@@ -276,6 +285,17 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn float(&mut self) -> Result<f32> {
         self.peek();
+        let rest = &self.bytes[self.at..];
+        if let Some((value, length)) = number::ordinary(rest) {
+            self.at += length;
+            return Ok(value);
+        }
+        self.uncommon_float()
+    }
+
+    /// A number that is out of the ordinary, or none.
+    #[cold]
+    fn uncommon_float(&mut self) -> Result<f32> {
         let rest = &self.bytes[self.at..];
         let parsed = if begins_number(rest) {
             fast_float2::parse_partial::<f32, _>(rest).ok()

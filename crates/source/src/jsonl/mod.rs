@@ -17,6 +17,7 @@ mod handed_back;
 mod keys;
 mod line;
 mod lines;
+mod number;
 #[cfg(test)]
 mod tests;
 
