@@ -11,4 +11,5 @@ mod process;
 mod secrets;
 mod signals;
 mod streams;
+mod verify;
 mod words;
