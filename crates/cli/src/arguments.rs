@@ -16,8 +16,19 @@ use crate::flags;
 pub(crate) enum Command {
     Load(Box<LoadArguments>),
     Check(Box<LoadArguments>),
+    Verify(Box<VerifyArguments>),
     Bench(Box<BenchArguments>),
     Serve(ServeArguments),
+}
+
+/// The arguments of `vecload verify`.
+#[derive(Debug)]
+pub(crate) struct VerifyArguments {
+    pub(crate) run_dir: PathBuf,
+    pub(crate) config: Option<PathBuf>,
+    /// Settings given as flags, as text.
+    pub(crate) flags: Vec<(&'static str, String)>,
+    pub(crate) verbosity: Verbosity,
 }
 
 /// The arguments of `vecload load`.
@@ -69,10 +80,23 @@ Exit codes:
        not one record that could be loaded
   5    stopped by the service: key, quota, index not found
   6    interrupted, an outage or --max-duration; the same command continues
+  7    verified, and the index differs from what was loaded
+  8    verification could not finish within --verify-timeout
   70   a bug in vecload
 
 PINECONE_API_KEY and every setting as VECLOAD_<NAME> are read from the environment.
 A flag wins over the environment, that over --config FILE, that over the default.";
+
+const VERIFY_EXIT_CODES: &str = "\
+Exit codes:
+  0    the index holds what was loaded, as far as was looked
+  2    wrong usage or configuration
+  3    refused: no such run, one that is in use, inputs that have changed
+  5    stopped by the service: key, quota, index not found
+  6    interrupted
+  7    the index differs from what was loaded
+  8    it could not be known within --verify-timeout
+  70   a bug in vecload";
 
 /// Parses the command line.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
@@ -83,6 +107,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         }
         Some(("load", matches)) => Command::Load(Box::new(load_arguments(matches))),
         Some(("check", matches)) => Command::Check(Box::new(load_arguments(matches))),
+        Some(("verify", matches)) => Command::Verify(Box::new(verify_arguments(matches))),
         Some(("bench", matches)) => Command::Bench(Box::new(bench::parsed(matches))),
         Some(("serve", matches)) => Command::Serve(serve_arguments(matches)),
         _ => unreachable!("clap requires one of the subcommands"),
@@ -100,6 +125,7 @@ pub(crate) fn command() -> clap::Command {
         .subcommand(load())
         .subcommand(check())
         .subcommand(bench::command())
+        .subcommand(verify())
         .subcommand(serve())
 }
 
@@ -128,6 +154,36 @@ fn check() -> clap::Command {
     with_settings(command)
 }
 
+fn verify() -> clap::Command {
+    let command = clap::Command::new("verify")
+        .about("Prove that the index holds what a run loaded")
+        .long_about(
+            "Prove that the index holds what a run loaded.\n\n\
+             Waits until the last writes of the run are indexed, holds the number of records against what was \
+             there before, reads a sample of the loaded rows again from the inputs and compares ids, vectors (by \
+             their bits), sparse values and metadata with what the index returns. It writes nothing to the index. \
+             What it found is added to the run's report.",
+        )
+        .after_help(VERIFY_EXIT_CODES)
+        .arg(
+            Arg::new("verified_run")
+                .value_name("RUN_DIR")
+                .help("The directory of the run")
+                .required(true)
+                .value_parser(value_parser!(PathBuf)),
+        );
+    flags::add_for_verify(with_words(command)).arg(config())
+}
+
+fn config() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("Settings in TOML; config/reference.toml has them all")
+        .value_parser(value_parser!(PathBuf))
+        .help_heading("Settings")
+}
+
 /// The inputs, the flags of all settings, and how much is checked.
 fn with_settings(command: clap::Command) -> clap::Command {
     with_loading(command).arg(
@@ -146,22 +202,13 @@ pub(crate) fn with_loading(command: clap::Command) -> clap::Command {
             .help("Files, directories, globs, or - for stdin (Parquet, JSONL)")
             .num_args(0..),
     );
-    flags::add(with_words(command))
-        .arg(
-            Arg::new("config")
-                .long("config")
-                .value_name("FILE")
-                .help("Settings in TOML; config/reference.toml has them all")
-                .value_parser(value_parser!(PathBuf))
-                .help_heading("Settings"),
-        )
-        .arg(
-            Arg::new("print_config")
-                .long("print-config")
-                .help("Print the settings in force, without secrets, and exit")
-                .action(ArgAction::SetTrue)
-                .help_heading("Settings"),
-        )
+    flags::add(with_words(command)).arg(config()).arg(
+        Arg::new("print_config")
+            .long("print-config")
+            .help("Print the settings in force, without secrets, and exit")
+            .action(ArgAction::SetTrue)
+            .help_heading("Settings"),
+    )
 }
 
 fn serve() -> clap::Command {
@@ -261,6 +308,18 @@ pub(crate) fn load_arguments(matches: &ArgMatches) -> LoadArguments {
         print_config: matches.get_flag("print_config"),
         full: matches.try_get_one("full").ok().flatten() == Some(&true),
         flags: flags::given(matches),
+        verbosity: verbosity(matches),
+    }
+}
+
+fn verify_arguments(matches: &ArgMatches) -> VerifyArguments {
+    VerifyArguments {
+        run_dir: matches
+            .get_one::<PathBuf>("verified_run")
+            .cloned()
+            .unwrap_or_default(),
+        config: matches.get_one::<PathBuf>("config").cloned(),
+        flags: flags::given_for_verify(matches),
         verbosity: verbosity(matches),
     }
 }

@@ -29,9 +29,24 @@ const fn switch(setting: &'static str, help: &'static str) -> Flag {
     }
 }
 
+impl Flag {
+    /// As an argument under that heading and name.
+    fn arg(&self, heading: &'static str, name: String) -> Arg {
+        let arg = Arg::new(self.setting)
+            .long(name)
+            .help(self.help)
+            .help_heading(heading);
+        match self.value {
+            // A number below zero is a wrong value, and the setting says which would be right.
+            Some(value) => arg.value_name(value).allow_negative_numbers(true),
+            None => arg.action(ArgAction::SetTrue),
+        }
+    }
+}
+
 /// The settings that have a flag, by group. Secrets have none: a key on a command line stands in the
 /// list of processes.
-const GROUPS: [(&str, &[Flag]); 8] = [
+static GROUPS: [(&str, &[Flag]); 8] = [
     (
         "Target",
         &[
@@ -43,7 +58,7 @@ const GROUPS: [(&str, &[Flag]); 8] = [
             flag(
                 "local",
                 "DIR",
-                "Load into an embedded index that is kept in DIR",
+                "An embedded index that is kept in DIR, instead of a host",
             ),
             flag(
                 "api_key_file",
@@ -209,7 +224,7 @@ const GROUPS: [(&str, &[Flag]); 8] = [
             flag(
                 "seed",
                 "N",
-                "The seed of all jitter; 0 is a new one each time [default: 0]",
+                "The seed of jitter and samples; 0 is a new one each time [default: 0]",
             ),
         ],
     ),
@@ -252,6 +267,20 @@ const GROUPS: [(&str, &[Flag]); 8] = [
                 "DIR",
                 "Where the search for duplicates spills to [otherwise the run's directory]",
             ),
+            switch(
+                "verify",
+                "Prove that the index holds what was loaded, at the end",
+            ),
+            flag(
+                "verify_sample",
+                "N",
+                "How many records to compare with the inputs, or all [default: 1000]",
+            ),
+            flag(
+                "verify_timeout",
+                "TIME",
+                "How long to wait for the index to catch up [default: 10m]",
+            ),
             flag("report", "PATH", "A further place for the report"),
         ],
     ),
@@ -269,24 +298,67 @@ const GROUPS: [(&str, &[Flag]); 8] = [
 pub(crate) fn add(mut command: Command) -> Command {
     for (heading, flags) in GROUPS {
         for flag in flags {
-            let arg = Arg::new(flag.setting)
-                .long(flag.setting.replace('_', "-"))
-                .help(flag.help)
-                .help_heading(heading);
-            command = command.arg(match flag.value {
-                // A number below zero is a wrong value, and the setting says which would be right.
-                Some(value) => arg.value_name(value).allow_negative_numbers(true),
-                None => arg.action(ArgAction::SetTrue),
-            });
+            command = command.arg(flag.arg(heading, flag.setting.replace('_', "-")));
         }
     }
     command
 }
 
+/// The settings that `verify` takes: how to reach the index, what to look at, and words. All others are
+/// those of the run.
+const FOR_VERIFY: [&str; 10] = [
+    "host",
+    "local",
+    "api_key_file",
+    "ca_file",
+    "attempt_timeout",
+    "seed",
+    "verify_sample",
+    "verify_timeout",
+    "json",
+    "log_format",
+];
+
+/// The names that settings have as flags of `verify`, where those are other ones.
+fn name_for_verify(setting: &str) -> String {
+    match setting {
+        "verify_sample" => "sample".to_owned(),
+        setting => setting.replace('_', "-"),
+    }
+}
+
+/// Adds the flags of `verify` to a command.
+pub(crate) fn add_for_verify(mut command: Command) -> Command {
+    for (heading, flag) in for_verify() {
+        command = command.arg(flag.arg(heading, name_for_verify(flag.setting)));
+    }
+    command
+}
+
+fn for_verify() -> impl Iterator<Item = (&'static str, &'static Flag)> {
+    GROUPS
+        .iter()
+        .flat_map(|(heading, flags)| flags.iter().map(|flag| (*heading, flag)))
+        .filter(|(_, flag)| FOR_VERIFY.contains(&flag.setting))
+}
+
 /// The settings that were given as flags, as text.
 pub(crate) fn given(matches: &ArgMatches) -> Vec<(&'static str, String)> {
+    let flags = GROUPS.iter().flat_map(|(_, flags)| *flags);
+    given_of(flags, matches)
+}
+
+/// The same of `verify`.
+pub(crate) fn given_for_verify(matches: &ArgMatches) -> Vec<(&'static str, String)> {
+    given_of(for_verify().map(|(_, flag)| flag), matches)
+}
+
+fn given_of(
+    flags: impl Iterator<Item = &'static Flag>,
+    matches: &ArgMatches,
+) -> Vec<(&'static str, String)> {
     let mut given = Vec::new();
-    for flag in GROUPS.iter().flat_map(|(_, flags)| *flags) {
+    for flag in flags {
         let value = match flag.value {
             Some(_) => matches.get_one::<String>(flag.setting).cloned(),
             None => matches.get_flag(flag.setting).then(|| "true".to_owned()),

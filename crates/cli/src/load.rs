@@ -12,7 +12,7 @@ use crate::arguments::LoadArguments;
 use crate::check::ignored;
 use crate::next_command::next_command;
 use crate::signals::Signals;
-use crate::{fail, logging, print, progress, say};
+use crate::{fail, logging, print, progress, say, verify};
 
 /// Loads, and says how it went.
 pub(crate) async fn load(arguments: LoadArguments) -> ExitCode {
@@ -52,12 +52,20 @@ fn refuse(message: &str, code: ExitCode, format: LogFormat) {
 }
 
 pub(crate) fn settings(arguments: &LoadArguments) -> Result<Settings, SettingsError> {
+    settle(arguments.config.as_deref(), &arguments.flags)
+}
+
+/// The settings of a file, the environment and flags.
+pub(crate) fn settle(
+    config: Option<&Path>,
+    flags: &[(&'static str, String)],
+) -> Result<Settings, SettingsError> {
     let mut layers = Layers::default();
-    if let Some(config) = &arguments.config {
+    if let Some(config) = config {
         layers = layers.file(config)?;
     }
     layers = layers.environment(std::env::vars());
-    for (setting, value) in &arguments.flags {
+    for (setting, value) in flags {
         layers = layers.flag(setting, value);
     }
     layers.settle()
@@ -175,6 +183,7 @@ fn tell(report: &Report, settings: &Settings) {
             "loaded": report.records_loaded, "rejected": report.records_rejected,
             "remaining": report.records_remaining, "superseded": report.records_superseded,
             "rejected_file": report.rejected_file, "resume_command": report.resume_command,
+            "verify": report.verify,
         })
         .to_string());
         return;
@@ -201,6 +210,9 @@ fn tell(report: &Report, settings: &Settings) {
     }
     if let Some(command) = &report.resume_command {
         say(&format!("to continue: {command}"));
+    }
+    if let Some(found) = &report.verify {
+        verify::words(found).for_each(|line| say(&line));
     }
     say(&report.summary());
 }

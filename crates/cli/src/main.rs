@@ -13,6 +13,7 @@ mod next_command;
 mod progress;
 mod serve;
 mod signals;
+mod verify;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Load(arguments) => runtime.block_on(load::load(*arguments)),
         Command::Check(arguments) => runtime.block_on(check::check(*arguments)),
         Command::Bench(arguments) => runtime.block_on(bench::bench(*arguments)),
+        Command::Verify(arguments) => runtime.block_on(verify::verify(*arguments)),
         Command::Serve(arguments) => runtime.block_on(serve::serve(arguments)),
     };
     // What is left on the runtime is of no use any more.

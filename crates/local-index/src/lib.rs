@@ -52,6 +52,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use vecload_proto::Vector;
 
+use store::{Change, Target};
+
 pub use audit::{Audit, Counts};
 pub use conditions::{
     Conditions, Limit, Model, NamespaceConditions, NamespaceRefusal, Outage, OutageKind, Quota,
@@ -101,6 +103,17 @@ impl Default for Options {
     }
 }
 
+/// Why a write was not carried out, in the words that a client would be told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(String);
+
+impl From<rules::Refusal> for Refused {
+    fn from(refusal: rules::Refusal) -> Self {
+        Self(refusal.message)
+    }
+}
+
 /// An open index. Clones share it; the store is closed when the last one is gone.
 #[derive(Clone)]
 pub struct LocalIndex {
@@ -145,6 +158,33 @@ impl LocalIndex {
     /// If the store cannot be read.
     pub fn record(&self, namespace: &str, id: &str) -> Result<Option<Vector>, StoreError> {
         self.index.store.record(rules::canonical(namespace), id)
+    }
+
+    /// Writes one record behind the back of all clients, by the rules that hold for them too. Tests
+    /// damage an index with it.
+    ///
+    /// # Errors
+    ///
+    /// What a client would be told.
+    pub async fn put(&self, namespace: &str, record: Vector) -> Result<(), Refused> {
+        let prepared = self.index.prepare_upsert(vec![record])?;
+        self.write(namespace, Change::Upsert(prepared)).await
+    }
+
+    /// Removes one record, likewise.
+    ///
+    /// # Errors
+    ///
+    /// What a client would be told.
+    pub async fn remove(&self, namespace: &str, id: &str) -> Result<(), Refused> {
+        let ids = Target::Ids(vec![id.to_owned()]);
+        self.write(namespace, Change::Delete(ids)).await
+    }
+
+    async fn write(&self, namespace: &str, change: Change) -> Result<(), Refused> {
+        let namespace = rules::canonical(namespace);
+        self.index.store.write(namespace, change).await?;
+        Ok(())
     }
 
     /// The number of records in a namespace; with `discard` of those that were acknowledged.

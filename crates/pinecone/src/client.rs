@@ -10,6 +10,7 @@
 
 mod answer;
 mod endpoint;
+mod reads;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -30,6 +31,7 @@ use vecload_proto::{DescribeIndexStatsResponse, UpsertResponse};
 
 use self::answer::Answer;
 pub use self::endpoint::ClientError;
+pub use self::reads::Fetched;
 use crate::failure::{Code, Failure, Origin};
 use crate::frame::FRAME_PREFIX;
 use crate::rules::{IndexShape, Metric, VectorType};

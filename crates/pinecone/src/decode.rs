@@ -1,4 +1,4 @@
-//! Records back from their wire bytes, for dead letters.
+//! Records back from their wire bytes, for dead letters and for comparison.
 
 use prost::Message as _;
 use prost_types::{ListValue, Struct, value::Kind};
@@ -24,10 +24,7 @@ pub fn record_id(record: &[u8]) -> Option<&str> {
 ///
 /// If the bytes are not those of a record, or hold what JSON cannot.
 pub fn decode_record(record: &[u8]) -> Result<Map<String, Value>, DecodeError> {
-    let Some((message, [])) = length_delimited(record) else {
-        return Err(DecodeError("the length is wrong".to_owned()));
-    };
-    let vector = Vector::decode(message).map_err(|error| DecodeError(error.to_string()))?;
+    let vector = decode_vector(record)?;
     let mut letter = Map::new();
     letter.insert("id".to_owned(), Value::String(vector.id));
     if !vector.values.is_empty() {
@@ -41,6 +38,22 @@ pub fn decode_record(record: &[u8]) -> Result<Map<String, Value>, DecodeError> {
         letter.insert("metadata".to_owned(), object(metadata)?);
     }
     Ok(letter)
+}
+
+/// One record's wire bytes as a message.
+pub(crate) fn decode_vector(record: &[u8]) -> Result<Vector, DecodeError> {
+    let Some((message, [])) = length_delimited(record) else {
+        return Err(DecodeError("the length is wrong".to_owned()));
+    };
+    Vector::decode(message).map_err(|error| DecodeError(error.to_string()))
+}
+
+/// A value of the metadata as JSON, for people.
+pub(crate) fn metadata_json(value: &prost_types::Value) -> String {
+    match any(value.clone()) {
+        Ok(json) => json.to_string(),
+        Err(error) => error.0,
+    }
 }
 
 /// What a tag of field 1 and a length enclose, and what comes after it.

@@ -4,7 +4,8 @@
 //! [frame](begin) is the gRPC prefix, the records, and the namespace last, so that a batch is encoded
 //! once, while it is filled, and can later be [cut](cut()) without a look at its numbers. [`Client`]
 //! sends a frame as it stands; what comes back is an [`UpsertAck`] or a [`Failure`], and
-//! [`classify`] says in one table what a failure means for the sender.
+//! [`classify`] says in one table what a failure means for the sender. It also reads back: a
+//! [`StoredRecord`] says in which fields it differs from the bytes that were sent.
 //!
 //! Nothing here opens a data file, waits for its turn, or tries again: that is the caller's.
 
@@ -17,9 +18,10 @@ mod frame;
 mod limits;
 mod metadata;
 mod rules;
+mod stored;
 
 pub use classify::{Class, Verdict, classify};
-pub use client::{Client, ClientError, ClientSettings, IndexStats, UpsertAck};
+pub use client::{Client, ClientError, ClientSettings, Fetched, IndexStats, UpsertAck};
 pub use decode::{DecodeError, decode_record, record_id};
 pub use encode::{Measured, Scratch, append, measure};
 pub use failure::{Code, Failure, Origin, Pushback, code_name};
@@ -27,3 +29,4 @@ pub use frame::{FRAME_PREFIX, begin, cut, namespace_bytes, seal};
 pub use limits::Limits;
 pub use metadata::{Change, MetadataPolicy, OnNested, OnNull};
 pub use rules::{IndexShape, Metric, VectorType, check_namespace};
+pub use stored::{FieldDifference, StoredRecord};

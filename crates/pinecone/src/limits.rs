@@ -37,6 +37,8 @@ impl Limits {
     pub const DIMENSION: usize = 20_000;
     /// The most values of a sparse vector.
     pub const SPARSE_VALUES: usize = 2048;
+    /// The most ids of one fetch.
+    pub const FETCH_IDS: usize = 1000;
 
     /// Checks that a record fits into a request of its own.
     ///

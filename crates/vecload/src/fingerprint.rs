@@ -22,6 +22,13 @@ const END_BYTES: u64 = 64 << 10;
 /// The length of a Parquet footer's metadata, and the magic.
 const FOOTER_TAIL: u64 = 8;
 
+/// What stands in a job beside the settings.
+const TARGET: &str = "target";
+const INPUTS: &str = "inputs";
+
+/// What stands for the hash of a stream, whose content is not known.
+const STREAM: &str = "stream";
+
 /// Settings that may differ between the attempts of a run. `host` and `local` are in the target's
 /// name.
 const KNOBS: &[&str] = &[
@@ -56,6 +63,9 @@ const KNOBS: &[&str] = &[
     "scratch_dir",
     "seed",
     "total_rate",
+    "verify",
+    "verify_sample",
+    "verify_timeout",
     "workers",
     "write_unit_price",
 ];
@@ -91,14 +101,37 @@ impl JobPrint {
             .into_iter()
             .filter(|(name, _)| !KNOBS.contains(&name.as_str()))
             .collect();
-        job.insert("target".to_owned(), target.into());
+        job.insert(TARGET.to_owned(), target.into());
         let inputs = inputs.iter().map(|input| {
             // The same relative path means another file elsewhere.
             let path = std::path::absolute(input);
             path.map(|path| Value::from(path.display().to_string()))
         });
-        job.insert("inputs".to_owned(), inputs.collect::<io::Result<_>>()?);
+        job.insert(INPUTS.to_owned(), inputs.collect::<io::Result<_>>()?);
         Ok(Self(job))
+    }
+
+    /// The settings that belong to the job; the others are the defaults.
+    pub(crate) fn settings(&self) -> serde_json::Result<Settings> {
+        let settings = self.0.iter();
+        let settings = settings.filter(|(name, _)| ![TARGET, INPUTS].contains(&name.as_str()));
+        let settings = settings.map(|(name, value)| (name.clone(), value.clone()));
+        serde_json::from_value(Value::Object(settings.collect()))
+    }
+
+    /// The name of the target.
+    pub(crate) fn target(&self) -> &str {
+        self.0
+            .get(TARGET)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// The inputs that were named.
+    pub(crate) fn inputs(&self) -> Vec<String> {
+        let inputs = self.0.get(INPUTS).and_then(Value::as_array);
+        let inputs = inputs.into_iter().flatten().filter_map(Value::as_str);
+        inputs.map(str::to_owned).collect()
     }
 
     /// A name for the job.
@@ -173,7 +206,7 @@ impl InputPrint {
                 bytes: 0,
                 modified: 0,
                 inode: 0,
-                hash: "stream".to_owned(),
+                hash: STREAM.to_owned(),
                 splits,
             });
         }
@@ -194,20 +227,37 @@ impl InputPrint {
 
     /// In what the input differs from that of the run, in words; none if it does not.
     pub(crate) fn difference(&self, of_run: &Self) -> Option<String> {
+        if let Some(difference) = self.difference_in_content(of_run) {
+            return Some(difference);
+        }
+        let what = if self.modified != of_run.modified {
+            "was written again".to_owned()
+        } else if self.inode != of_run.inode {
+            "is another file of the same name".to_owned()
+        } else {
+            return None;
+        };
+        Some(format!("{} {what}", self.name))
+    }
+
+    /// In what the input differs from that of the run for whoever reads the same rows again: not in its
+    /// place, nor in when it was written.
+    pub(crate) fn difference_in_content(&self, of_run: &Self) -> Option<String> {
         let what = if self.bytes != of_run.bytes {
             format!("has {} bytes and had {}", self.bytes, of_run.bytes)
         } else if self.hash != of_run.hash {
             "has another content".to_owned()
-        } else if self.modified != of_run.modified {
-            "was written again".to_owned()
-        } else if self.inode != of_run.inode {
-            "is another file of the same name".to_owned()
         } else if self.splits != of_run.splits {
             "is planned in another way by this version of vecload".to_owned()
         } else {
             return None;
         };
         Some(format!("{} {what}", self.name))
+    }
+
+    /// Whether it is a stream, of which nothing can be read again.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.hash == STREAM
     }
 }
 

@@ -185,11 +185,28 @@ impl Ledger {
         self.splits.iter().map(done).collect()
     }
 
+    /// Of each split the rows that were loaded or superseded. Which of the two is the prescan's to say.
+    pub(crate) fn loaded_or_superseded(&self) -> Vec<RowSet> {
+        let loaded = |books: &SplitBooks| {
+            let mut rows = books.settled.clone();
+            rows.subtract(&books.rejected);
+            rows
+        };
+        self.splits.iter().map(loaded).collect()
+    }
+
     /// Whether there is nothing left to do for a split: it was read to its end, every row of it is settled,
     /// and it is no stream. Whether that is the same again shows only when it is read again.
     pub(crate) fn is_settled(&self, split: &Split) -> bool {
         let books = &self.splits[split.id as usize];
         books.rows == Some(books.settled.len()) && books.text.is_empty()
+    }
+
+    /// Whether every split was read to its end and every row is settled.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.splits
+            .iter()
+            .all(|books| books.rows == Some(books.settled.len()))
     }
 
     /// Rows were read.

@@ -30,7 +30,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod asking;
 mod backoff;
+mod baseline;
 mod batch;
 mod batcher;
 mod canonical;
@@ -65,6 +67,7 @@ mod telemetry;
 mod traffic;
 mod units;
 mod usage;
+mod verify;
 mod waits;
 mod worker;
 
@@ -79,10 +82,11 @@ pub use report::{
 };
 pub use settings::{
     ApiKey, DuplicatePolicy, FormatChoice, Layers, LogFormat, MaxRejects, NestedPolicy, NullPolicy,
-    OnInputChange, Pacing, ProgressStyle, Resume, Settings, SettingsError, TimestampForm,
+    OnInputChange, Pacing, ProgressStyle, Resume, Sample, Settings, SettingsError, TimestampForm,
 };
 pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;
 pub use units::{ByteRate, Bytes, RequestRate, Span};
 pub use vecload_source::hush_decoder_panics;
+pub use verify::{Count, Difference, Source, Verdict, Verify, VerifyReport, run_target};
 pub use waits::LimitedBy;

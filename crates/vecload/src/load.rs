@@ -1,10 +1,12 @@
 //! One load from beginning to end: inputs, target, pipeline, report.
 
 mod checking;
+mod describing;
 mod error;
 mod notice;
 mod prescanning;
 mod shape;
+mod verifying;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,19 +17,19 @@ use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use vecload_pinecone::{
-    Class, Client, ClientSettings, Failure, IndexShape, IndexStats, Limits, MetadataPolicy,
-    OnNested, OnNull, classify,
+    Client, ClientSettings, IndexShape, Limits, MetadataPolicy, OnNested, OnNull,
 };
 use vecload_source::Plan;
 
+use self::describing::keep_baseline;
 pub use self::error::LoadError;
 use self::error::give_up;
 use self::notice::Listener;
 pub use self::notice::Notice;
-use crate::backoff::Backoff;
+use self::verifying::Ran;
+use crate::asking::interrupted;
 use crate::check::CheckReport;
 use crate::checkpoint::State;
-use crate::delivery::service_stop;
 use crate::fingerprint::JobPrint;
 use crate::inputs;
 use crate::ledger::Books;
@@ -35,10 +37,10 @@ use crate::opening::{self, Asked, Commands, NextCommand, Opened, Refusal, Run};
 use crate::pacer::Rates;
 use crate::pipeline::{self, Finished, Handles, Job, Knobs, TimeLimit};
 use crate::prescan;
-use crate::report::{Header, Report, TargetReport};
+use crate::report::{Header, Report, Status, TargetReport};
 use crate::run_dir::{RunDir, new_run_id};
 use crate::settings::{DuplicatePolicy, NestedPolicy, NullPolicy, Settings};
-use crate::stop::{ExitCode, Stop, StopReason};
+use crate::stop::Stop;
 use crate::target::Pinecone;
 use crate::telemetry;
 use crate::traffic::{Traffic, TrafficCounts};
@@ -66,7 +68,7 @@ pub struct LoadBuilder(Load);
 
 /// Stops a load from outside, resumable: nothing new is read or sent, what is under way is booked.
 #[derive(Debug, Clone, Default)]
-pub struct StopHandle(Arc<Stop>);
+pub struct StopHandle(pub(crate) Arc<Stop>);
 
 /// How far a load is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -142,7 +144,7 @@ impl Load {
         };
         let (run, checkpoint) = match opening::open(asked)? {
             Opened::Ready(run, checkpoint) => (*run, checkpoint),
-            Opened::Complete(run) => return self.complete(&run, &plan),
+            Opened::Complete(run) => return self.complete(&run, &plan, &client).await,
         };
         let mut header = self.header(&run, &plan);
         tracing::info!(
@@ -158,7 +160,10 @@ impl Load {
             .map_err(|error| LoadError::unwritten(&error))?;
 
         let shape = match self.describe(&client, &mut random).await {
-            Ok(stats) => stats.shape,
+            Ok(stats) => {
+                keep_baseline(&run.dir, &stats)?;
+                stats.shape
+            }
             Err(reason) => {
                 stop.stop(reason);
                 IndexShape::default()
@@ -181,7 +186,7 @@ impl Load {
 
         let traffic = Arc::new(Traffic::new(settings.worker_count()));
         let target = Arc::new(Pinecone {
-            client,
+            client: client.clone(),
             shape,
             limits: limits(settings),
             policy: policy(settings),
@@ -190,7 +195,7 @@ impl Load {
             plan: Arc::clone(&plan),
             default_namespace: settings.namespace.clone(),
             max_rejects: settings.max_rejects,
-            prints: run.inputs.into(),
+            prints: run.inputs.clone().into(),
             verdicts,
             reject_superseded: settings.duplicates == DuplicatePolicy::Reject,
         };
@@ -220,16 +225,37 @@ impl Load {
         watching.abort();
 
         let counts = traffic.counts();
-        let took = started.elapsed();
-        let report = Report::finished(&header, &plan, &finished, counts, took, stop.reason());
+        let (loaded, took) = (Instant::now(), started.elapsed());
+        let mut report = Report::finished(&header, &plan, &finished, counts, took, stop.reason());
+        // Before it is verified, which takes a while.
         report
             .write(&places)
             .map_err(|error| LoadError::unwritten(&error))?;
+        if settings.verify && report.status == Status::Complete {
+            let ran = Ran {
+                dir: &run.dir,
+                job_fingerprint: &run.job_fingerprint,
+                inputs: &run.inputs,
+                ledger: &finished.state.ledger,
+                loaded: Some(loaded),
+            };
+            let found = self.verify(&client, shape, &plan, ran).await?;
+            report.add_verification(found);
+            report
+                .write(&places)
+                .map_err(|error| LoadError::unwritten(&error))?;
+        }
         Ok(report)
     }
 
-    /// The report of a run that was complete before. In its directory nothing changes.
-    fn complete(&self, run: &Run, plan: &Plan) -> Result<Report, LoadError> {
+    /// The report of a run that was complete before. In its directory nothing changes but for what a
+    /// verification finds.
+    async fn complete(
+        &self,
+        run: &Run,
+        plan: &Arc<Plan>,
+        client: &Client,
+    ) -> Result<Report, LoadError> {
         tracing::info!(
             run_id = run.run_id,
             "the run is complete; there is nothing to do"
@@ -240,7 +266,14 @@ impl Load {
             final_rate: None,
         };
         let (header, none) = (self.header(run, plan), TrafficCounts::default());
-        let report = Report::finished(&header, plan, &finished, none, Duration::ZERO, None);
+        let mut report = Report::finished(&header, plan, &finished, none, Duration::ZERO, None);
+        if self.settings.verify {
+            let found = self.verify_again(client, plan, run).await?;
+            run.dir
+                .add_to_report("verify", &found)
+                .map_err(|error| LoadError::unwritten(&error))?;
+            report.add_verification(found);
+        }
         if let Some(place) = &self.settings.report {
             let places = std::slice::from_ref(place);
             report
@@ -286,48 +319,6 @@ impl Load {
         Err(LoadError::refused(
             "the inputs hold no records; give --allow-empty where that is right",
         ))
-    }
-
-    /// Asks the index what it is, until it answers or the stall limit is reached.
-    async fn describe(
-        &self,
-        client: &Client,
-        random: &mut StdRng,
-    ) -> Result<IndexStats, StopReason> {
-        let stop = &self.stop.0;
-        let deadline = Instant::now() + self.settings.max_stall.0;
-        let mut backoff = Backoff::new();
-        let mut attempts = 0;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = self.settings.attempt_timeout.0.min(left);
-            let failure = tokio::select! {
-                biased;
-                () = stop.stopped() => return Err(interrupted()),
-                answer = client.describe_index_stats(timeout) => match answer {
-                    Ok(stats) => return Ok(stats),
-                    Err(failure) => failure,
-                },
-            };
-            attempts += 1;
-            let verdict = classify(&failure);
-            if !matches!(verdict.class, Class::Throttled | Class::Transient)
-                || verdict.attempts.is_some_and(|most| attempts >= most)
-            {
-                return Err(service_stop(&failure, verdict));
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let wait = backoff.next(None, random).min(left);
-            tracing::warn!(error = %failure, ?wait, "the index does not answer yet");
-            tokio::select! {
-                biased;
-                () = stop.stopped() => return Err(interrupted()),
-                () = tokio::time::sleep(wait) => {}
-            }
-            if Instant::now() >= deadline {
-                return Err(unreachable_target(&failure, self.settings.max_stall.0));
-            }
-        }
     }
 
     /// Publishes how far the load is, for as long as the returned task lives.
@@ -475,7 +466,7 @@ impl StopHandle {
     }
 }
 
-fn client_settings(settings: &Settings) -> Result<ClientSettings, LoadError> {
+pub(crate) fn client_settings(settings: &Settings) -> Result<ClientSettings, LoadError> {
     let Some(host) = settings.host.clone() else {
         return Err(LoadError::usage(
             "no target was named; give --host, or --local DIR for an embedded index",
@@ -512,7 +503,7 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-fn policy(settings: &Settings) -> MetadataPolicy {
+pub(crate) fn policy(settings: &Settings) -> MetadataPolicy {
     MetadataPolicy {
         on_null: match settings.on_null {
             NullPolicy::Drop => OnNull::Drop,
@@ -561,19 +552,4 @@ fn memory_bound(settings: &Settings, page_bytes: u64) -> u64 {
         .saturating_add(reading)
         .saturating_add(prescan)
         .saturating_add(CONSTANT)
-}
-
-fn interrupted() -> StopReason {
-    StopReason::new("signal", ExitCode::Interrupted, "interrupted")
-}
-
-fn unreachable_target(failure: &Failure, limit: Duration) -> StopReason {
-    StopReason::new(
-        "outage",
-        ExitCode::Interrupted,
-        format!(
-            "the index did not answer for {} s (--max-stall); the last failure: {failure}",
-            limit.as_secs_f64()
-        ),
-    )
 }

@@ -15,15 +15,17 @@ use serde_json::Value;
 use vecload_record::Reason;
 use vecload_source::Plan;
 
+use crate::baseline::Counts;
 use crate::checkpoint::{self, Checkpoint, Recovered, RunDisk, State};
 use crate::fingerprint::{InputPrint, JobPrint, changed_inputs};
 use crate::ledger::Ledger;
 use crate::prescan::{VerdictReader, Verdicts};
-use crate::run_dir::{NoRunDir, RUNS, RunDir, report_of, runs_below};
+use crate::rows::RowSet;
+use crate::run_dir::{NoRunDir, RUNS, RunDir, plan_of, report_of, runs_below};
 use crate::settings::{OnInputChange, Resume, Settings};
 
 /// The version of the plan file. A reader refuses every other one.
-const PLAN_VERSION: u32 = 1;
+const PLAN_VERSION: u32 = 2;
 
 /// The plan file: what a run is of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -139,6 +141,32 @@ impl Run {
     }
 }
 
+/// Of each split the rows that were loaded, and whose ids no later row has.
+pub(crate) fn winners(
+    dir: &RunDir,
+    ledger: &Ledger,
+    job_fingerprint: &str,
+    inputs: &[InputPrint],
+) -> Result<Vec<RowSet>, Refusal> {
+    let mut all = ledger.loaded_or_superseded();
+    if ledger.total().superseded == 0 {
+        return Ok(all);
+    }
+    let subject = subject(job_fingerprint, inputs)?;
+    let verdicts = dir.prescan()?.map(|file| Verdicts::open(file, subject));
+    let Some(Ok(verdicts)) = verdicts else {
+        return Err(Refusal::Words(format!(
+            "it is not known any more which records of the run in {} were superseded; put the file back",
+            dir.path().display()
+        )));
+    };
+    let mut reader = VerdictReader::new(&Arc::new(verdicts));
+    for (split, rows) in (0..).zip(&mut all) {
+        rows.subtract(&reader.superseded(split, 0..rows.end())?);
+    }
+    Ok(all)
+}
+
 fn subject(job_fingerprint: &str, inputs: &[InputPrint]) -> io::Result<u128> {
     let text = serde_json::to_vec(&(job_fingerprint, inputs))?;
     Ok(xxhash_rust::xxh3::xxh3_128(&text))
@@ -202,11 +230,7 @@ fn go_on(
     job_fingerprint: String,
 ) -> Result<Opened, Refusal> {
     let path = dir.path().display().to_string();
-    let mut file = read_plan(plan).map_err(|what| {
-        Refusal::Words(format!(
-            "the plan of the run in {path} cannot be used: {what}"
-        ))
-    })?;
+    let mut file = read_plan(plan).map_err(|what| unusable_plan(dir.path(), &what))?;
     let differences = asked.job.differences(&file.job);
     if !differences.is_empty() {
         return Err(Refusal::Words(format!(
@@ -350,6 +374,61 @@ fn is_unfinished(run: &Path) -> io::Result<bool> {
     };
     let sent = report["attempts"] != 0 || report["attempts_of_run"] != 1;
     Ok(report["status"] == "running" || report["status"] == "stopped" && sent)
+}
+
+/// A run as it is on disk.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    pub(crate) job: JobPrint,
+    job_fingerprint: String,
+    pub(crate) inputs: Vec<InputPrint>,
+    pub(crate) state: State,
+    /// What the index held before, if anything was sent.
+    pub(crate) baseline: Option<Counts>,
+}
+
+impl Recorded {
+    /// Reads the run in a directory, and changes nothing.
+    pub(crate) fn read(dir: &RunDir) -> Result<Self, Refusal> {
+        let path = dir.path().display();
+        let file = plan_in(dir.path())?;
+        let recovered = checkpoint::recover(&RunDisk::new(dir.path())).map_err(|error| {
+            let path = path.to_string();
+            Refusal::Checkpoint { path, error }
+        })?;
+        Ok(Self {
+            job: file.job,
+            job_fingerprint: file.job_fingerprint,
+            inputs: file.inputs,
+            state: recovered.state,
+            baseline: dir.baseline()?,
+        })
+    }
+
+    /// Of each split the rows whose records the index must hold.
+    pub(crate) fn winners(&self, dir: &RunDir) -> Result<Vec<RowSet>, Refusal> {
+        winners(dir, &self.state.ledger, &self.job_fingerprint, &self.inputs)
+    }
+}
+
+/// The name of the target of the run in a directory.
+pub(crate) fn recorded_target(run: &Path) -> Result<String, Refusal> {
+    Ok(plan_in(run)?.job.target().to_owned())
+}
+
+fn plan_in(run: &Path) -> Result<PlanFile, Refusal> {
+    let Some(plan) = plan_of(run)? else {
+        let path = run.to_owned();
+        return Err(NoRunDir::NoRun { path }.into());
+    };
+    read_plan(&plan).map_err(|what| unusable_plan(run, &what))
+}
+
+fn unusable_plan(run: &Path, what: &str) -> Refusal {
+    Refusal::Words(format!(
+        "the plan of the run in {} cannot be used: {what}",
+        run.display()
+    ))
 }
 
 fn read_plan(plan: &[u8]) -> Result<PlanFile, String> {

@@ -16,6 +16,7 @@ use crate::run_dir::replace;
 use crate::stop::{ExitCode, StopReason};
 use crate::traffic::TrafficCounts;
 use crate::usage;
+use crate::verify::VerifyReport;
 
 /// The version of the report's form. Fields may be added within a version.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -124,6 +125,8 @@ pub struct Report {
     pub final_rate_bytes_per_second: Option<f64>,
     /// Write units as the service documents them.
     pub write_units: WriteUnits,
+    /// What a verification found, if there was one since the last attempt.
+    pub verify: Option<VerifyReport>,
 }
 
 /// What a run loads into.
@@ -371,7 +374,16 @@ impl Report {
                 min: units,
                 max: units + bytes_as_units(ledger),
             },
+            verify: None,
         }
+    }
+
+    /// Adds what a verification found, which may change what the command exits with.
+    pub(crate) fn add_verification(&mut self, found: VerifyReport) {
+        if found.exit_code != ExitCode::Complete {
+            self.exit_code = found.exit_code;
+        }
+        self.verify = Some(found);
     }
 
     /// Writes the report as JSON to several places, each replaced as a whole.

@@ -80,6 +80,11 @@ impl RowSet {
         self.runs.last().map_or(0, |run| run.1)
     }
 
+    /// The runs, as the first row and the one after the last.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.runs.iter().copied()
+    }
+
     /// Whether the row is in the set.
     pub(crate) fn contains(&self, row: u64) -> bool {
         let after = self.runs.partition_point(|run| run.0 <= row);

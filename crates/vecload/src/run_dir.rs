@@ -3,6 +3,7 @@
 //! ```text
 //! lock                   held by the process that works on the run
 //! plan                   what the run is of: JSON, written last, so that where it is the rest is too
+//! baseline               what the index held before: JSON, written before anything is sent
 //! checkpoint/            what is settled
 //! prescan                which rows later ones supersede
 //! rejected-N.jsonl       the dead letters
@@ -21,7 +22,10 @@ use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use rand::{Rng, RngExt as _};
+use serde::Serialize;
+use serde_json::Value;
 
+use crate::baseline::Counts;
 use crate::checkpoint::FOLDER;
 
 /// Where runs are kept that name no directory.
@@ -29,6 +33,7 @@ pub(crate) const RUNS: &str = "vecload-runs";
 
 const LOCK: &str = "lock";
 const PLAN: &str = "plan";
+const BASELINE: &str = "baseline";
 const REPORT: &str = "report.json";
 const PRESCAN: &str = "prescan";
 const NEW_PRESCAN: &str = "prescan.new";
@@ -48,6 +53,8 @@ pub(crate) enum NoRunDir {
     Unusable { path: PathBuf, error: io::Error },
     #[error("{} is in use by another vecload (process {process}); wait for it, or stop it", path.display())]
     Locked { path: PathBuf, process: String },
+    #[error("{} holds no run", path.display())]
+    NoRun { path: PathBuf },
     #[error("{} holds other files ({file}); name a new or an empty directory", path.display())]
     Foreign { path: PathBuf, file: String },
 }
@@ -77,6 +84,15 @@ impl RunDir {
         }
     }
 
+    /// Takes the directory of a run that is there.
+    pub(crate) fn of_run(path: PathBuf) -> Result<Self, NoRunDir> {
+        match path.join(PLAN).try_exists() {
+            Ok(true) => Self::take(path),
+            Ok(false) => Err(NoRunDir::NoRun { path }),
+            Err(error) => Err(NoRunDir::Unusable { path, error }),
+        }
+    }
+
     /// The directory itself.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -89,7 +105,7 @@ impl RunDir {
 
     /// What the run is of, if it has begun.
     pub(crate) fn plan(&self) -> io::Result<Option<Vec<u8>>> {
-        read_if_there(&self.path.join(PLAN))
+        plan_of(&self.path)
     }
 
     /// Writes down what the run is of. With it the run has begun.
@@ -124,10 +140,35 @@ impl RunDir {
         sync_folder(&path)
     }
 
+    /// What the index held before the run, if that is written down. Where it is not, nothing was sent.
+    pub(crate) fn baseline(&self) -> io::Result<Option<Counts>> {
+        let bytes = read_if_there(&self.path.join(BASELINE))?;
+        bytes
+            .map(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::from))
+            .transpose()
+    }
+
+    /// Writes down what the index holds before the run sends anything.
+    pub(crate) fn write_baseline(&self, counts: &Counts) -> io::Result<()> {
+        replace(&self.path.join(BASELINE), &serde_json::to_vec(counts)?)
+    }
+
+    /// Sets a field of the run's report, if it has one.
+    pub(crate) fn add_to_report(&self, field: &str, value: &impl Serialize) -> io::Result<()> {
+        let Some(report) = report_of(&self.path)? else {
+            return Ok(());
+        };
+        let mut report: Value = serde_json::from_slice(&report)?;
+        report[field] = serde_json::to_value(value)?;
+        let mut text = serde_json::to_vec_pretty(&report)?;
+        text.push(b'\n');
+        replace(&self.report(), &text)
+    }
+
     /// Removes everything of a run that was refused before anything was sent.
     pub(crate) fn discard(self) -> io::Result<()> {
         // The plan first: without it the rest is nothing.
-        for file in [PLAN, REPORT, PRESCAN, NEW_PRESCAN] {
+        for file in [PLAN, BASELINE, REPORT, PRESCAN, NEW_PRESCAN] {
             match fs::remove_file(self.path.join(file)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -199,6 +240,11 @@ pub(crate) fn runs_below(folder: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
         }
     }
     Ok(runs)
+}
+
+/// What the run in a directory is of, if there is a run.
+pub(crate) fn plan_of(run: &Path) -> io::Result<Option<Vec<u8>>> {
+    read_if_there(&run.join(PLAN))
 }
 
 /// The report of the run in a directory, if it has one.

@@ -27,6 +27,10 @@ pub enum ExitCode {
     Service = 5,
     /// Interrupted or an outage; the run can be continued.
     Interrupted = 6,
+    /// Verification found differences.
+    Differs = 7,
+    /// Verification could not finish in time.
+    Unverified = 8,
     /// A bug in vecload.
     Bug = 70,
 }

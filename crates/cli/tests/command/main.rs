@@ -12,4 +12,5 @@ mod process;
 mod secrets;
 mod signals;
 mod streams;
+mod verify;
 mod words;

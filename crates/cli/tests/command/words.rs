@@ -31,6 +31,7 @@ fn assert_text(name: &str, folder: &TempDir, text: &str) {
         r"in [\d.]+s \([\d.]+ MB/s, \d+ records/s\)",
         "in [TIME] ([RATES])",
     );
+    settings.add_filter(r"(seed \d+\)) in [\d.]+s", "$1 in [TIME]");
     settings.add_filter(r"continue: \S*vecload load", "continue: vecload load");
     settings.add_filter(r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]");
     settings.add_filter(r"request [0-9a-f]{16}", "request [ID]");
@@ -51,6 +52,7 @@ fn help() {
     for (name, arguments) in [
         ("help", &["--help"][..]),
         ("help-load", &["load", "--help"]),
+        ("help-verify", &["verify", "--help"]),
         ("help-serve", &["serve", "--help"]),
         ("help-bench", &["bench", "--help"]),
     ] {

@@ -41,7 +41,18 @@ impl Answer {
     /// The log sequence number of a write.
     pub(super) fn lsn(&self) -> Option<u64> {
         // The second is an older name, which the official client still reads.
-        ["x-pinecone-request-lsn", "x-pinecone-lsn-committed"]
+        self.number(["x-pinecone-request-lsn", "x-pinecone-lsn-committed"])
+    }
+
+    /// The log sequence number up to which the writes of a namespace can be read.
+    pub(super) fn max_indexed_lsn(&self) -> Option<u64> {
+        self.number(["x-pinecone-max-indexed-lsn", "x-pinecone-lsn-reconciled"])
+    }
+
+    /// The first of these headers that is there and a number. One that is missing says nothing: it is
+    /// never 0.
+    fn number(&self, names: [&str; 2]) -> Option<u64> {
+        names
             .iter()
             .find_map(|name| self.around.get(name)?.trim().parse().ok())
     }

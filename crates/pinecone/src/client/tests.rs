@@ -1,5 +1,6 @@
 //! The transport over real connections, against a server on loopback that answers by script.
 
+mod reads;
 mod rows;
 mod server;
 mod tls;

@@ -25,22 +25,22 @@ pub struct LoadError {
 // === impl LoadError ===
 
 impl LoadError {
-    pub(super) fn new(exit_code: ExitCode, message: impl Into<String>) -> Self {
+    pub(crate) fn new(exit_code: ExitCode, message: impl Into<String>) -> Self {
         Self {
             exit_code,
             message: message.into(),
         }
     }
 
-    pub(super) fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(ExitCode::Usage, message)
     }
 
-    pub(super) fn refused(message: impl Into<String>) -> Self {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self::new(ExitCode::Refused, message)
     }
 
-    pub(super) fn unwritten(error: &io::Error) -> Self {
+    pub(crate) fn unwritten(error: &io::Error) -> Self {
         Self::refused(error.to_string())
     }
 }

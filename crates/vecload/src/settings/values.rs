@@ -75,6 +75,15 @@ pub enum MaxRejects {
     Percent(f64),
 }
 
+/// How many of the loaded records a verification compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    /// All of them.
+    All,
+    /// So many, chosen at random.
+    Rows(u64),
+}
+
 /// What to do where the run's directory has a run, or an unfinished run of the same job is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -192,6 +201,42 @@ impl Serialize for MaxRejects {
 }
 
 impl<'de> Deserialize<'de> for MaxRejects {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+// === impl Sample ===
+
+impl FromStr for Sample {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "all" {
+            return Ok(Self::All);
+        }
+        let rows = text.trim().replace('_', "").parse();
+        rows.map(Self::Rows)
+            .map_err(|_| format!("`{text}` is no sample; write it like 1000, or `all`"))
+    }
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => out.write_str("all"),
+            Self::Rows(rows) => write!(out, "{rows}"),
+        }
+    }
+}
+
+impl Serialize for Sample {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sample {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer)
     }

@@ -20,3 +20,4 @@ mod scenario;
 mod served;
 mod shapes;
 mod stops;
+mod verify;
