@@ -48,6 +48,11 @@ pub struct Faults {
     /// A record whose id contains this text fails its request with INVALID_ARGUMENT and a message
     /// that does not name the record: a rule that only the server knows.
     pub refuse_ids_containing: Option<String>,
+    /// Answers to queries say that the index is so many writes of the namespace behind. What they
+    /// return is not.
+    pub indexed_behind: u64,
+    /// Answers to queries do not say how far the index is, as those of dedicated read nodes.
+    pub hide_indexed: bool,
 }
 
 /// The end of all writes in the middle of a load.
@@ -87,6 +92,8 @@ impl Default for Faults {
             cut_connection_after: None,
             ends: None,
             refuse_ids_containing: None,
+            indexed_behind: 0,
+            hide_indexed: false,
         }
     }
 }
@@ -227,6 +234,13 @@ impl Dice {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         Some(dice.random_range(a..=b))
+    }
+
+    /// The log sequence number of which a query's answer says that it is indexed; none if it does not
+    /// say it.
+    pub(crate) fn said_indexed(&self, lsn: u64) -> Option<u64> {
+        let behind = self.faults.indexed_behind;
+        (!self.faults.hide_indexed).then_some(lsn.saturating_sub(behind))
     }
 
     /// Whether an id is one that only the server knows to be bad.

@@ -142,7 +142,10 @@ impl VectorService for Api {
     ) -> Result<Response<QueryResponse>, Status> {
         let request = request.into_inner();
         let found = self.blocking(move |index| index.query(request)).await?;
-        Ok(with_lsn(found.response, MAX_INDEXED_LSN, found.lsn))
+        Ok(match self.index.dice.said_indexed(found.lsn) {
+            Some(lsn) => with_lsn(found.response, MAX_INDEXED_LSN, lsn),
+            None => Response::new(found.response),
+        })
     }
 
     async fn update(

@@ -19,6 +19,7 @@ use vecload_pinecone::Limits;
 use vecload_record::{At, RowRun};
 
 use crate::checkpoint::FieldChange;
+use crate::digest::Digest;
 use crate::memory::{Buffer, Memory};
 use crate::namespace::Namespace;
 use crate::target::Target;
@@ -63,6 +64,8 @@ pub(crate) struct EncodedBatch {
     pub(crate) rows: Arc<[RowRun]>,
     /// Where each record stands in its file, for people.
     pub(crate) locators: Arc<[u64]>,
+    /// The digest of the records.
+    pub(crate) digest: Digest,
     changes: Arc<Changes>,
 }
 
@@ -151,8 +154,15 @@ impl OpenBatch {
     /// Completes the frame.
     pub(crate) fn seal<T: Target>(mut self, target: &T) -> EncodedBatch {
         target.seal(&self.namespace.wire, self.buffer.bytes_mut());
+        let digest = digest(
+            &self.namespace,
+            self.buffer.bytes_mut(),
+            self.head,
+            &self.ends,
+        );
         self.buffer.seal();
         EncodedBatch {
+            digest,
             namespace: self.namespace,
             frame: Bytes::from_owner(self.buffer),
             head: self.head,
@@ -246,19 +256,30 @@ impl EncodedBatch {
             }
             skipped += run.len as usize;
         }
+        let ends: Arc<[u32]> = self.ends[range.clone()]
+            .iter()
+            .map(|end| end - shift)
+            .collect();
         Self {
+            digest: digest(&self.namespace, &frame, self.head, &ends),
             namespace: Arc::clone(&self.namespace),
             frame: Bytes::from_owner(buffer),
             head: self.head,
-            ends: self.ends[range.clone()]
-                .iter()
-                .map(|end| end - shift)
-                .collect(),
+            ends,
             rows: rows.into(),
             changes: Arc::new(cut_changes(&self.changes, &range)),
             locators: self.locators[range].into(),
         }
     }
+}
+
+/// The digest of the records in a frame.
+fn digest(namespace: &Namespace, frame: &[u8], head: u32, ends: &[u32]) -> Digest {
+    let starts = std::iter::once(&head).chain(ends);
+    let records = starts
+        .zip(ends)
+        .map(|(start, end)| &frame[*start as usize..*end as usize]);
+    Digest::of(&namespace.wire, records)
 }
 
 /// The changes of a range of the records.

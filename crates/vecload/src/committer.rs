@@ -153,6 +153,7 @@ impl Committer {
                     rows: rows_of_request,
                     bytes: rows.bytes,
                     lsn: rows.lsn,
+                    digest: rows.digest,
                     changes: rows.changes,
                 })?;
                 counter!(Metric::Records.name(), "status" => "loaded").increment(records);

@@ -257,6 +257,7 @@ impl<T: Target> Sending<T> {
             rows: Arc::clone(&batch.rows),
             bytes: batch.message_bytes() as u64,
             lsn: ack.lsn,
+            digest: batch.digest,
             changes: batch.changes(),
         }))
         .await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vecload_record::{Reject, RowRun};
 
 use crate::checkpoint::{FieldChange, TextRead};
+use crate::digest::Digest;
 use crate::namespace::Namespace;
 
 /// Something that happened to rows.
@@ -76,6 +77,8 @@ pub(crate) struct LoadedRows {
     pub(crate) lsn: Option<u64>,
     /// What was done to metadata fields of these rows.
     pub(crate) changes: Vec<FieldChange>,
+    /// The digest of the records.
+    pub(crate) digest: Digest,
 }
 
 /// A row that will never be loaded.

@@ -18,6 +18,7 @@ use vecload_record::RowRun;
 use vecload_source::{Plan, Split};
 
 use crate::checkpoint::{Entry, FieldChange, Rows, TextRead};
+use crate::digest::Digest;
 use crate::events::ReadRows;
 use crate::rows::RowSet;
 
@@ -84,6 +85,8 @@ pub(crate) struct Ledger {
     pub(crate) metadata_changes: BTreeMap<String, BTreeMap<String, u64>>,
     /// Ids of which no record is loaded since the last one was rejected.
     pub(crate) ids_without_version: u64,
+    /// The digest of all records that were loaded.
+    pub(crate) content_digest: Digest,
     /// What could not be read to its end in this attempt.
     #[serde(skip)]
     pub(crate) unreadable: Vec<String>,
@@ -147,6 +150,7 @@ impl Ledger {
             rejected_by_reason: BTreeMap::new(),
             metadata_changes: BTreeMap::new(),
             ids_without_version: 0,
+            content_digest: Digest::default(),
             unreadable: Vec::new(),
         }
     }
@@ -229,8 +233,10 @@ impl Ledger {
                 bytes,
                 lsn,
                 changes,
+                digest,
             } => {
                 self.settle(rows, |books| &mut books.loaded)?;
+                self.content_digest += *digest;
                 self.change(changes);
                 let books = self.namespace(namespace);
                 books.books.loaded += rows.count();

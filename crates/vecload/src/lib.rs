@@ -41,6 +41,7 @@ mod checkpoint;
 mod committer;
 mod dead_letters;
 mod delivery;
+mod digest;
 mod events;
 mod fingerprint;
 #[cfg(test)]

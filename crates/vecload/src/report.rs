@@ -125,6 +125,9 @@ pub struct Report {
     pub final_rate_bytes_per_second: Option<f64>,
     /// Write units as the service documents them.
     pub write_units: WriteUnits,
+    /// A number for the records that were loaded, over all attempts: the same for the same records, in
+    /// whatever order and requests they were loaded. 32 hexadecimal digits.
+    pub content_digest: String,
     /// What a verification found, if there was one since the last attempt.
     pub verify: Option<VerifyReport>,
 }
@@ -374,6 +377,7 @@ impl Report {
                 min: units,
                 max: units + bytes_as_units(ledger),
             },
+            content_digest: ledger.content_digest.to_string(),
             verify: None,
         }
     }

@@ -7,6 +7,8 @@
 use serde::{Deserialize, Serialize};
 use vecload_record::RowRun;
 
+use crate::digest::Digest;
+
 /// A settlement. The order of the variants is a part of the form on disk: new ones go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Entry {
@@ -19,6 +21,8 @@ pub(crate) enum Entry {
         bytes: u64,
         /// The log sequence number that the service gave the write.
         lsn: Option<u64>,
+        /// The digest of the records.
+        digest: Digest,
         changes: Vec<FieldChange>,
     },
     /// A row will never be loaded, and its dead letter is written.
@@ -184,9 +188,10 @@ mod tests {
             rows: Rows(vec![run(1_000_000), run(1_000_401)]),
             bytes: 1_999_000,
             lsn: Some(12_345_678),
+            digest: Digest::of("films", [&b"record"[..]].into_iter()),
             changes: Vec::new(),
         };
         let bytes = postcard::to_stdvec(&entry).expect("bytes");
-        assert!(bytes.len() < 40, "{} bytes", bytes.len());
+        assert!(bytes.len() < 60, "{} bytes", bytes.len());
     }
 }

@@ -10,9 +10,12 @@ use rand::{RngExt as _, SeedableRng as _};
 use vecload_record::RowRun;
 
 use self::forgetful::{Files, Forgetful};
-use super::codec::{BadSnapshot, HEAD, encode_journal_head, encode_record, encode_snapshot};
+use super::codec::{
+    BadSnapshot, HEAD, VERSION, encode_journal_head, encode_record, encode_snapshot,
+};
 use super::recover::{self, Recovered, Refused};
 use super::*;
+use crate::digest::Digest;
 use crate::ledger::Ledger;
 
 /// Splits of two inputs.
@@ -50,6 +53,7 @@ fn settlements(random: &mut StdRng, count: usize) -> Vec<(Entry, Option<Vec<u8>>
                         rows: Rows(open.split_off(open.len() - runs)),
                         bytes: random.random_range(100..5000),
                         lsn: Some(number as u64),
+                        digest: Digest::of("films", [&number.to_le_bytes()[..]].into_iter()),
                         changes,
                     };
                     (entry, None)
@@ -188,22 +192,29 @@ fn a_bad_snapshot_is_refused() {
 /// Guarantees: both are refused, naming the version.
 #[test]
 fn an_unknown_version_is_refused() {
+    const LATER: u32 = VERSION + 1;
     let run = written();
     let mut snapshot = run.snapshot.clone();
-    snapshot[8] = 2;
+    snapshot[8] = LATER as u8;
     let refused = recovered(&snapshot, &run.journal, &run.letters).expect_err("unknown");
     assert!(matches!(
         refused,
-        Refused::Snapshot(BadSnapshot::Version(2))
+        Refused::Snapshot(BadSnapshot::Version(LATER))
     ));
-    assert!(refused.to_string().contains("version 2"), "{refused}");
+    assert!(
+        refused.to_string().contains(&format!("version {LATER}")),
+        "{refused}"
+    );
 
     let mut journal = run.journal.clone();
-    journal[8] = 2;
-    let checksum = xxhash_rust::xxh3::xxh3_64_with_seed(&2_u32.to_le_bytes(), GENERATION);
+    journal[8] = LATER as u8;
+    let checksum = xxhash_rust::xxh3::xxh3_64_with_seed(&LATER.to_le_bytes(), GENERATION);
     journal[20..28].copy_from_slice(&checksum.to_le_bytes());
     let refused = recovered(&run.snapshot, &journal, &run.letters).expect_err("unknown");
-    assert!(matches!(refused, Refused::JournalVersion(2)), "{refused}");
+    assert!(
+        matches!(refused, Refused::JournalVersion(LATER)),
+        "{refused}"
+    );
 }
 
 /// Scenario: the dead letters are cut at every byte, and every bit of them is flipped.

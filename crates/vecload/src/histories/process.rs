@@ -7,6 +7,7 @@ use vecload_record::RowRun;
 
 use super::world::{Bug, Defect, Killed, World, letter};
 use crate::checkpoint::{Checkpoint, Entry, Rows, State};
+use crate::digest::Digest;
 use crate::events::ReadRows;
 use crate::namespace::{Namespaces, wire_name};
 use crate::prescan::{Place, VerdictReader};
@@ -241,6 +242,7 @@ fn loaded(places: &[Place]) -> Entry {
         rows: Rows(places.iter().copied().map(run).collect()),
         bytes: 100,
         lsn: None,
+        digest: Digest::default(),
         changes: Vec::new(),
     }
 }

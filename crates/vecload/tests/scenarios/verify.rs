@@ -257,6 +257,135 @@ async fn what_cannot_be_verified() {
     assert!(words.contains("since the run loaded them"), "{words}");
 }
 
+/// Scenario: an index that says it is behind with its last write, and one that does not say how far it is; in the second a record is then changed.
+/// Guarantees: the first is not verified in time, exit code 8, with both numbers; the second is verified by its counts, its namespaces stand as unknown, and the change is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_behind_or_silent() {
+    let behind = Served::with_faults(Faults {
+        indexed_behind: 1,
+        ..Faults::default()
+    })
+    .await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("corpus.jsonl");
+    let corpus = corpus(30);
+    corpus
+        .write(&input, ParquetForm::default())
+        .expect("written");
+    let behind = load(&corpus, &input, &folder.path().join("run"), &behind)
+        .with(|settings| settings.verify_timeout = Span(Duration::from_millis(300)));
+    let report = behind.run().await.expect("begun");
+    assert_eq!(report.exit_code, ExitCode::Unverified);
+    assert_eq!(report.records_loaded, 30);
+    let verified = report.verify.expect("looked at");
+    assert_eq!(verified.verdict, Verdict::TimedOut);
+    let reason = verified.stop_reason.expect("a reason").message;
+    assert!(
+        reason.contains("is indexed up to write 0, and the last one is 1"),
+        "{reason}"
+    );
+
+    let silent = Served::with_faults(Faults {
+        hide_indexed: true,
+        ..Faults::default()
+    });
+    let loaded = Loaded::new(corpus, "corpus.parquet", silent.await).await;
+    let verified = loaded.report.verify.as_ref().expect("verified");
+    assert_eq!(verified.verdict, Verdict::Verified, "{verified:?}");
+    assert_eq!(
+        (verified.namespaces_indexed, verified.namespaces_unknown),
+        (0, 3)
+    );
+    let index = &loaded.served.index;
+    let record = index.record("ns00002", "r00000005").expect("readable");
+    let mut record = record.expect("loaded");
+    record.metadata = None;
+    index.put("ns00002", record).await.expect("written");
+    let report = loaded.verify(Sample::All).await;
+    assert_eq!(
+        found(&report),
+        [
+            "ns00002 r00000005 metadata.number",
+            "ns00002 r00000005 metadata.text"
+        ]
+    );
+}
+
+/// Scenario: one corpus loaded at once; in other requests by other workers through faults; interrupted and continued; as JSONL; then another corpus.
+/// Guarantees: the content digest is the same for the same records, whatever the order, the requests and the attempts, and another one for others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_digest_is_of_the_records() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let corpus = corpus(2_000);
+    let input = folder.path().join("corpus.parquet");
+    let form = ParquetForm {
+        row_group: 100,
+        ..ParquetForm::default()
+    };
+    corpus.write(&input, form).expect("written");
+    let run = |name: &str| folder.path().join(name);
+    // Servers end with their values.
+    let plain = [
+        Served::plain().await,
+        Served::plain().await,
+        Served::plain().await,
+    ];
+    let at_once = load(&corpus, &input, &run("1"), &plain[0]);
+    let at_once = at_once.run().await.expect("begun");
+    assert_eq!(at_once.content_digest.len(), 32);
+
+    let faulty = Served::with_faults(Faults {
+        seed: 74,
+        unavailable: 0.1,
+        apply_without_answer: 0.1,
+        ..Faults::default()
+    })
+    .await;
+    let otherwise = load(&corpus, &input, &run("2"), &faulty).with(|settings| {
+        settings.workers = 3;
+        settings.request_records = 7;
+    });
+    let otherwise = otherwise.run().await.expect("begun");
+    assert_eq!(otherwise.exit_code, ExitCode::Complete);
+    assert_eq!(otherwise.content_digest, at_once.content_digest);
+
+    let slow = Served::with_faults(Faults {
+        delay: 1.0,
+        delay_for: Duration::from_millis(5),
+        ..Faults::default()
+    })
+    .await;
+    let first = load(&corpus, &input, &run("3"), &slow).with(|settings| {
+        settings.in_flight = 2;
+        settings.request_records = 5;
+    });
+    let (stop, mut progress) = (first.stop_handle(), first.progress());
+    let interrupting = tokio::spawn(async move {
+        let some = progress.wait_for(|progress| progress.books.loaded > 0);
+        some.await.expect("the load goes on");
+        stop.interrupt();
+    });
+    let first = first.run().await.expect("begun");
+    interrupting.await.expect("no panic");
+    assert_eq!(first.exit_code, ExitCode::Interrupted);
+    assert_ne!(first.content_digest, at_once.content_digest);
+    let continued = load(&corpus, &input, &run("3"), &slow).run().await;
+    let continued = continued.expect("continued");
+    assert_eq!(continued.attempts_of_run, 2);
+    assert_eq!(continued.content_digest, at_once.content_digest);
+
+    let lines = folder.path().join("corpus.jsonl");
+    corpus.write(&lines, form).expect("written");
+    let as_jsonl = load(&corpus, &lines, &run("4"), &plain[1]);
+    let as_jsonl = as_jsonl.run().await.expect("begun");
+    assert_eq!(as_jsonl.content_digest, at_once.content_digest);
+    let other = Corpus { seed: 75, ..corpus };
+    other.write(&lines, form).expect("written");
+    let other = load(&other, &lines, &run("5"), &plain[2]);
+    let other = other.run().await.expect("begun");
+    assert_ne!(other.content_digest, at_once.content_digest);
+}
+
 /// Scenario: records of which every third has the id of an earlier one, loaded and verified; then the same with `--duplicates any`, and with the file of duplicates gone.
 /// Guarantees: the last record of each id is compared and no other, and the counts are exact; where duplicates were not looked for the counts are bounds; where it is not known any more, nothing is claimed.
 #[tokio::test(flavor = "multi_thread")]
