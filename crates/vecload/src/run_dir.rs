@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use rand::{Rng, RngExt as _};
 use serde::Serialize;
 use serde_json::Value;
@@ -123,12 +123,11 @@ impl RunDir {
 
     /// An empty file for what will be found of superseded rows. It counts once it is kept.
     pub(crate) fn new_prescan(&self) -> io::Result<File> {
-        OpenOptions::new()
+        own_file()
             .read(true)
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o600)
             .open(self.path.join(NEW_PRESCAN))
     }
 
@@ -190,12 +189,11 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// Takes the lock; none if another process has it.
 fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
-    let file = OpenOptions::new()
+    let file = own_file()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0o600)
         .open(path.join(LOCK))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut lock) => {
@@ -276,15 +274,22 @@ pub(crate) fn new_run_id(now: Timestamp, random: &mut impl Rng) -> String {
     format!("{}-{suffix:06x}", now.strftime("%Y%m%dT%H%M%S"))
 }
 
+/// How files of a run are opened for writing: made for their owner alone, and never through a symbolic
+/// link, which somebody may have put in their place.
+pub(crate) fn own_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+    options
+}
+
 /// Replaces a file as a whole, durably.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let mut file = File::options()
+    let mut file = own_file()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
         .open(&beside)?;
     file.write_all(content)?;
     file.sync_all()?;
@@ -356,6 +361,35 @@ mod tests {
         replace(&file, b"two").expect("replaced");
         assert_eq!(fs::read(&file).expect("readable"), b"two");
         assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+
+    /// Scenario: symbolic links to a file of somebody else in all places where files of a run are written.
+    /// Guarantees: that file is never written to: the writing is refused, or the link itself is replaced.
+    #[test]
+    fn no_link_is_followed() {
+        use crate::checkpoint::{Disk as _, RunDisk};
+        let folder = tempfile::tempdir().expect("a folder");
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").expect("written");
+        let link = |path: &Path| std::os::unix::fs::symlink(&victim, path).expect("linked");
+        let linked = folder.path().join("locked");
+        make(&linked).expect("made");
+        link(&linked.join(LOCK));
+        RunDir::take(linked).expect_err("its lock is a link");
+
+        let dir = RunDir::take(folder.path().join("run")).expect("made");
+        link(&dir.path().join("plan.new"));
+        dir.write_plan(b"{}").expect_err("a link");
+        link(&dir.path().join(NEW_PRESCAN));
+        dir.new_prescan().expect_err("a link");
+        link(&dir.path().join("rejected-1.jsonl"));
+        let mut disk = RunDisk::new(dir.path());
+        disk.append("rejected-1.jsonl", b"{}").expect_err("a link");
+        disk.truncate("rejected-1.jsonl", 0).expect_err("a link");
+        link(&dir.report());
+        replace(&dir.report(), b"{}").expect("replaced");
+        assert_eq!(fs::read(&victim).expect("readable"), b"precious");
+        assert_eq!(fs::read(dir.report()).expect("readable"), b"{}");
     }
 
     /// Scenario: two runs at the same second.

@@ -63,7 +63,7 @@ fn the_settings_in_force_are_redacted() {
     assert_silent(&output, &folder.path().join("run"));
 }
 
-/// Scenario: a key that the server refuses and one that it takes, with everything logged, down to the
+/// Scenario: a load and its verification with a key that the server refuses and one that it takes, with everything logged, down to the
 /// frames of the connection.
 /// Guarantees: neither the words nor the run directory have the key or the header.
 #[test]
@@ -74,6 +74,19 @@ fn logs_and_reports_have_no_secrets() {
             write(&folder, "key", key);
             let server = Server::start(&folder, &["--api-key-file", "key"]);
             let output = load(&folder, &["--host", &server.host, "-vv"], log);
+            assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+            assert_silent(&output, &folder.path().join("run"));
+            // What was loaded is verified; the other key is refused once more.
+            let mut verify = vecload(&folder);
+            verify
+                .args(["verify", "run", "--json", "-vv"])
+                .env("PINECONE_API_KEY", KEY)
+                .env(
+                    "PINECONE_ADDITIONAL_HEADERS",
+                    format!("{{\"x-canary\": \"{HEADER}\"}}"),
+                )
+                .env("RUST_LOG", log.unwrap_or_default());
+            let output = verify.output().expect("the command runs");
             assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
             assert_silent(&output, &folder.path().join("run"));
         }

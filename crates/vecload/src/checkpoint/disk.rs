@@ -3,12 +3,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::run_dir::{replace, sync_folder};
+use crate::run_dir::{own_file, replace, sync_folder};
 
 /// Files of a run, by their names within its directory.
 pub(crate) trait Disk: fmt::Debug + Send {
@@ -76,11 +75,7 @@ impl Disk for RunDisk {
             Some(file) => file,
             None => {
                 let is_new = !path.try_exists()?;
-                let file = OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .mode(0o600)
-                    .open(&path)?;
+                let file = own_file().create(true).append(true).open(&path)?;
                 if is_new {
                     // The entry in the directory has to last as well as the content.
                     sync_folder(&path)?;
@@ -99,7 +94,7 @@ impl Disk for RunDisk {
     }
 
     fn truncate(&mut self, name: &str, bytes: u64) -> io::Result<()> {
-        let Some(file) = found(OpenOptions::new().write(true).open(self.path(name)))? else {
+        let Some(file) = found(own_file().write(true).open(self.path(name)))? else {
             return Ok(());
         };
         if file.metadata()?.len() > bytes {
