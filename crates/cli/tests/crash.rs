@@ -72,7 +72,9 @@ fn write_inputs(folder: &Path, random: &mut StdRng) -> Expected {
                 false => (NAMESPACES[row % 2], format!("{name}-{row}")),
             };
             let value = row as f32 + 0.5;
-            let (values, version) = match random.random_bool(0.02) {
+            // The first vector is a good one: an empty index takes its dimension from it.
+            let is_bad = random.random_bool(0.02) && !last.is_empty();
+            let (values, version) = match is_bad {
                 true => (
                     BAD[random.random_range(0..BAD.len())].to_owned(),
                     Err(place),
