@@ -248,10 +248,14 @@ impl<T: Target> Worker<T> {
         tally: &mut Tally,
     ) {
         let named = records.key(index).and_then(|key| key.namespace);
-        let namespace = self
-            .batcher
-            .namespace(named.unwrap_or(&self.default_namespace));
+        let namespace = self.namespace(named);
         tally.count(&namespace, number).supersede(split, number);
+    }
+
+    /// The namespace of a row that names one, or none.
+    fn namespace(&mut self, named: Option<&str>) -> Arc<Namespace> {
+        self.batcher
+            .namespace(named.unwrap_or(&self.default_namespace))
     }
 
     fn reject_duplicate(
@@ -264,9 +268,7 @@ impl<T: Target> Worker<T> {
             Ok(record) => (record.namespace, Content::Record(canonical(&record))),
             Err(bad) => (bad.namespace, Content::Raw(bad.raw.into_owned())),
         };
-        let namespace = self
-            .batcher
-            .namespace(named.unwrap_or(&self.default_namespace));
+        let namespace = self.namespace(named);
         tally.count(&namespace, row.at.row);
         self.reject(namespace, split, row.at, duplicate_id(), content)
     }
@@ -278,13 +280,9 @@ impl<T: Target> Worker<T> {
         record: &RecordRef<'_>,
         tally: &mut Tally,
     ) -> Result<(), Stopping> {
-        // Lent to the batcher while its other fields change.
-        let default = std::mem::take(&mut self.default_namespace);
-        let name = record.namespace.unwrap_or(&default);
+        let name = record.namespace.unwrap_or(&self.default_namespace);
         let namespace = self.batcher.namespace(name);
-        let taken = self.batcher.push(record, name, split, at);
-        self.default_namespace = default;
-        match taken {
+        match self.batcher.push(record, name, split, at) {
             // As good as unread: it is counted when the run is continued.
             Err(NotTaken::Stopping) => return Err(Stopping),
             Err(NotTaken::Bad(reject)) => {
@@ -306,9 +304,7 @@ impl<T: Target> Worker<T> {
         bad: BadRow<'_>,
         tally: &mut Tally,
     ) -> Result<(), Stopping> {
-        let default = std::mem::take(&mut self.default_namespace);
-        let namespace = self.batcher.namespace(bad.namespace.unwrap_or(&default));
-        self.default_namespace = default;
+        let namespace = self.namespace(bad.namespace);
         tally.count(&namespace, at.row);
         let content = Content::Raw(bad.raw.into_owned());
         self.reject(namespace, split, at, bad.reject, content)

@@ -113,10 +113,8 @@ async fn a_corpus_that_is_wrong_as_a_whole() {
             ..Faults::default()
         })
         .await;
-        let report = Load::builder()
-            .input(input.to_str().expect("UTF-8"))
-            .host(&served.host)
-            .run_dir(folder.path().join("run"))
+        let report = served
+            .load(&input, &folder.path().join("run"))
             .with(|settings| {
                 settings.max_rejects = MaxRejects::Count(u64::MAX);
                 settings.request_records = request_records;
@@ -160,10 +158,8 @@ async fn a_small_corpus_of_which_nothing_is_good() {
             ..Faults::default()
         })
         .await;
-        let report = Load::builder()
-            .input(input.to_str().expect("UTF-8"))
-            .host(&served.host)
-            .run_dir(folder.path().join("run"))
+        let report = served
+            .load(&input, &folder.path().join("run"))
             .run()
             .await
             .expect("begun");

@@ -17,7 +17,7 @@ use parquet::file::properties::WriterProperties;
 use prost_types::value::Kind;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
-use vecload::{ExitCode, Load, Report};
+use vecload::{ExitCode, Report};
 use vecload_corpus::table;
 
 use crate::books;
@@ -41,10 +41,8 @@ impl Loaded {
         let input = folder.path().join(name);
         std::fs::write(&input, bytes).expect("written");
         let served = Served::plain().await;
-        let report = Load::builder()
-            .input(input.to_str().expect("UTF-8"))
-            .host(&served.host)
-            .run_dir(folder.path().join("run"))
+        let report = served
+            .load(&input, &folder.path().join("run"))
             .run()
             .await
             .expect("begun");

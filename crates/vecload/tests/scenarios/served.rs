@@ -1,9 +1,11 @@
 //! An index that is served for as long as a test wants it.
 
 use std::net::TcpListener;
+use std::path::Path;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use vecload::{Load, LoadBuilder};
 use vecload_local_index::{Faults, LocalIndex, Options};
 
 /// A running index and its address.
@@ -46,6 +48,14 @@ impl Served {
             task,
             listener,
         }
+    }
+
+    /// A load of a file into it.
+    pub(crate) fn load(&self, input: &Path, run: &Path) -> LoadBuilder {
+        Load::builder()
+            .input(input.to_str().expect("UTF-8"))
+            .host(&self.host)
+            .run_dir(run)
     }
 
     /// Ends the server and closes its store; gives its socket, for another one.

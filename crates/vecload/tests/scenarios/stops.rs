@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
-use vecload::{Bytes, DuplicatePolicy, ExitCode, Load, LoadBuilder, MaxRejects, Report, Status};
+use vecload::{Bytes, DuplicatePolicy, ExitCode, LoadBuilder, MaxRejects, Report, Status};
 use vecload_corpus::{Corpus, ParquetForm};
 use vecload_local_index::{Faults, Options};
 
@@ -24,11 +24,7 @@ fn corpus(records: u64) -> Corpus {
 }
 
 fn load(input: &Path, run: &Path, served: &Served) -> LoadBuilder {
-    Load::builder()
-        .input(input.to_str().expect("UTF-8"))
-        .host(&served.host)
-        .run_dir(run)
-        .with(|settings| settings.seed = 62)
+    served.load(input, run).with(|settings| settings.seed = 62)
 }
 
 /// The index holds what the report calls loaded, and no more than that and what remains.

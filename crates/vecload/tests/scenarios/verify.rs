@@ -62,16 +62,12 @@ impl Loaded {
 
 fn load(corpus: &Corpus, input: &Path, run: &Path, served: &Served) -> LoadBuilder {
     let namespaces = (corpus.namespaces > 0).then(|| NAMESPACE_COLUMN.to_owned());
-    Load::builder()
-        .input(input.to_str().expect("UTF-8"))
-        .host(&served.host)
-        .run_dir(run)
-        .with(|settings| {
-            settings.namespace_column = namespaces;
-            settings.verify = true;
-            settings.verify_sample = Sample::All;
-            settings.seed = 71;
-        })
+    served.load(input, run).with(|settings| {
+        settings.namespace_column = namespaces;
+        settings.verify = true;
+        settings.verify_sample = Sample::All;
+        settings.seed = 71;
+    })
 }
 
 fn corpus(records: u64) -> Corpus {
