@@ -46,10 +46,15 @@ mod tag {
     pub(super) const SPARSE_VALUES: u8 = 0x12;
 }
 
-/// The bits of a float32 without its sign.
-const MAGNITUDE: i32 = 0x7fff_ffff;
-/// The magnitude of infinity; NaNs are above it.
-const INFINITE: i32 = f32::INFINITY.to_bits() as i32;
+/// What is among some floats.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// An infinity or a NaN.
+    non_finite: bool,
+    /// A value that the service does not take for zero.
+    non_zero: bool,
+}
+
 /// The service takes a dense vector for zero if no value reaches this.
 const LEAST: f32 = 1e-8;
 
@@ -161,14 +166,14 @@ fn append_fields(
     out.extend_from_slice(record.id.as_bytes());
     if let Some(values) = record.dense.filter(|values| !values.is_empty()) {
         put_header(tag::VALUES, size_of::<f32>() * values.len(), out);
-        let greatest = match values {
+        let seen = match values {
             Dense::Floats(values) => put_floats(values, out),
-            Dense::Bytes(first, second) => put_bytes(first, out).max(put_bytes(second, out)),
+            Dense::Bytes(first, second) => put_bytes(first, out).and(put_bytes(second, out)),
         };
-        if greatest >= INFINITE {
+        if seen.non_finite {
             return Err(not_finite("values", values.iter()));
         }
-        if greatest < LEAST.to_bits() as i32 {
+        if !seen.non_zero {
             return Err(Reject::new(
                 Reason::AllZero,
                 "values",
@@ -188,44 +193,66 @@ fn append_fields(
             put_varint(*index as usize, out);
         }
         put_header(tag::SPARSE_VALUES, size_of_val(vector.values), out);
-        if put_floats(vector.values, out) >= INFINITE {
+        if put_floats(vector.values, out).non_finite {
             return Err(not_finite("sparse_values", vector.values.iter().copied()));
         }
     }
     Ok(())
 }
 
-/// Appends little-endian floats; gives the greatest magnitude among them, as bits.
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) -> i32 {
+/// Appends little-endian floats; says what is among them.
+fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) -> Seen {
     debug_assert_eq!(
         bytes.len() % size_of::<f32>(),
         0,
         "a piece has whole values"
     );
     out.extend_from_slice(bytes);
-    greatest_magnitude(bytes)
+    Seen::of(bytes)
 }
 
-/// Appends floats; gives the greatest magnitude among them, as bits.
-fn put_floats(values: &[f32], out: &mut Vec<u8>) -> i32 {
+/// Appends floats; says what is among them.
+fn put_floats(values: &[f32], out: &mut Vec<u8>) -> Seen {
     let start = out.len();
     out.resize(start + size_of_val(values), 0);
     let (slots, _) = out[start..].as_chunks_mut::<4>();
     for (slot, value) in slots.iter_mut().zip(values) {
         *slot = value.to_le_bytes();
     }
-    greatest_magnitude(&out[start..])
+    Seen::of(&out[start..])
 }
 
-/// Without their sign, the bits of floats are ordered as the floats are, with infinity and then the
-/// NaNs above all numbers: one maximum over integers, which the compiler vectorizes, answers both
-/// questions. They are signed because SSE2 has a comparison for signed ones only.
-fn greatest_magnitude(bytes: &[u8]) -> i32 {
-    let (values, _) = bytes.as_chunks::<4>();
-    values
-        .iter()
-        .map(|value| i32::from_le_bytes(*value) & MAGNITUDE)
-        .fold(0, i32::max)
+// === impl Seen ===
+
+impl Seen {
+    /// Without their sign, the bits of floats are ordered as the floats are, with infinity and then the
+    /// NaNs above all numbers. So what is added to them carries into the sign bit if they reach
+    /// something, and the sums of all of them, put together, tell of any: three instructions that every
+    /// vector unit has.
+    fn of(bytes: &[u8]) -> Self {
+        const MAGNITUDE: u32 = i32::MAX.cast_unsigned();
+        const SIGN: u32 = !MAGNITUDE;
+        let (values, _) = bytes.as_chunks::<4>();
+        let reaches = |values: &[[u8; 4]], least: u32| {
+            let carried = values.iter().fold(0, |carried, value| {
+                carried | ((u32::from_le_bytes(*value) & MAGNITUDE) + (SIGN - least))
+            });
+            carried & SIGN != 0
+        };
+        // One value that is large enough will do, and most are.
+        let mut some = values.chunks(16);
+        Self {
+            non_finite: reaches(values, f32::INFINITY.to_bits()),
+            non_zero: some.any(|values| reaches(values, LEAST.to_bits())),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            non_finite: self.non_finite || other.non_finite,
+            non_zero: self.non_zero || other.non_zero,
+        }
+    }
 }
 
 fn not_finite(field: &str, mut values: impl Iterator<Item = f32>) -> Reject {

@@ -263,12 +263,12 @@ impl<'a> Cursor<'a> {
             return Ok(());
         }
         loop {
-            // As machines write lists: numbers and commas, nothing between them.
-            while let Some((value, length)) = number::ordinary(&self.bytes[self.at..])
-                && self.bytes.get(self.at + length) == Some(&b',')
+            // As machines write lists: numbers and commas, and a space after each or none.
+            while let Some((value, end)) = number::ordinary(self.bytes, self.at)
+                && self.bytes.get(end) == Some(&b',')
             {
                 values.push(value);
-                self.at += length + 1;
+                self.at = end + 1 + usize::from(self.bytes.get(end + 1) == Some(&b' '));
             }
             let value = self.float().map_err(|flaw| Flaw {
                 message: format!("value {}: {}", values.len(), flaw.message),
@@ -285,9 +285,8 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn float(&mut self) -> Result<f32> {
         self.peek();
-        let rest = &self.bytes[self.at..];
-        if let Some((value, length)) = number::ordinary(rest) {
-            self.at += length;
+        if let Some((value, end)) = number::ordinary(self.bytes, self.at) {
+            self.at = end;
             return Ok(value);
         }
         self.uncommon_float()

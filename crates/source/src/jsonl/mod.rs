@@ -11,6 +11,7 @@
 
 mod bytes;
 mod cursor;
+mod digits;
 mod elements;
 mod form;
 mod handed_back;

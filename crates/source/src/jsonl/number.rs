@@ -1,21 +1,29 @@
-//! Decimals as files have them to f32, eight digits at a time.
+//! Decimals as files have them to f32, sixteen digits at a time.
 //!
 //! A number of up to 18 digits and a small exponent is an integer `w` times a power of ten that f64 has
 //! exactly, so one conversion and one division (or multiplication) give an f64 within two units of its
 //! last place of the number. Rounded once more, to f32, that is the number rounded to f32, unless
 //! the middle between two f32 lies as near: then, and for whatever else is out of the ordinary, there
-//! is no answer here, and the general parser is asked. Digits are taken from words of eight bytes
-//! without a loop or a branch for each: such branches are what parsing numbers costs, since their
-//! lengths and signs are random.
+//! is no answer here, and the general parser is asked. What embeddings are written as, digits with a
+//! point among them, is read without a loop or a branch for each digit: such branches are what parsing
+//! numbers costs, since their lengths and signs are random.
+
+use super::digits::{last_digits, others};
 
 /// The powers of ten that f64 has exactly.
 const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
-/// The digits that always fit into 64 bits with a sign, and the numbers that have one digit less.
+/// The digits that always fit into 64 bits with a sign.
 const MOST_DIGITS: usize = 18;
-const ROOM_FOR_ONE: u64 = TENS[MOST_DIGITS - 1];
+/// How many digits one step takes.
+const STEP: usize = 16;
+/// The digits after the point that fit into two steps and a power of ten.
+const MOST_AFTER_POINT: usize = POWERS.len() - 1;
+
+/// What is looked at of a number and around it: a step before it, and two from its first byte on.
+type Window = [u8; 3 * STEP];
 
 /// The bits of an f64 that f32 does not have, and what they are in the middle between two f32.
 const DROPPED: u64 = (1 << 29) - 1;
@@ -23,76 +31,9 @@ const MIDDLE: u64 = 1 << 28;
 /// How near the middle the f64 may be without a doubt: more than twice its error.
 const DOUBT: u64 = 4;
 
-/// The number that a text begins with, and its length, if it is an ordinary one. It is strict JSON;
-/// what follows the number is not looked at.
-#[inline]
-pub(super) fn ordinary(text: &[u8]) -> Option<(f32, usize)> {
-    let is_negative = *text.first()? == b'-';
-    let mut at = usize::from(is_negative);
-    let first = text.get(at)?.wrapping_sub(b'0');
-    if first > 9 {
-        return None;
-    }
-    at += 1;
-    let mut digits = u64::from(first);
-    let mut count = 0;
-    if first != 0 {
-        let (more, length) = run(text.get(at..at + 16)?);
-        digits = digits * TENS[length] + more;
-        count = 1 + length;
-        at += length;
-    }
-    let mut exponent = 0;
-    if *text.get(at)? == b'.' {
-        let (more, mut length) = run(text.get(at + 1..at + 17)?);
-        if length == 0 || count + length > MOST_DIGITS {
-            return None;
-        }
-        digits = digits * TENS[length] + more;
-        at += 1 + length;
-        if length == 16 {
-            // The last digits of a double.
-            while let Some(digit @ 0..=9) = text.get(at).map(|byte| byte.wrapping_sub(b'0')) {
-                if digits >= ROOM_FOR_ONE {
-                    return None;
-                }
-                digits = digits * 10 + u64::from(digit);
-                length += 1;
-                at += 1;
-            }
-        }
-        exponent = -(length as i32);
-    }
-    let after = *text.get(at)?;
-    if after.is_ascii_digit() {
-        // A zero that leads, which JSON does not have.
-        return None;
-    }
-    if matches!(after, b'e' | b'E') {
-        let (written, length) = scientific(&text[at + 1..])?;
-        exponent += written;
-        at += 1 + length;
-    }
-    let magnitude = exponent.unsigned_abs() as usize;
-    // Through a signed one, which is an instruction of its own on most machines.
-    let digits = digits as i64 as f64;
-    let exact = if exponent < 0 {
-        digits / POWERS.get(magnitude)?
-    } else {
-        digits * POWERS.get(magnitude)?
-    };
-    let distance = (exact.to_bits() & DROPPED).abs_diff(MIDDLE);
-    let is_normal = exact >= f64::from(f32::MIN_POSITIVE) && exact < f64::from(f32::MAX);
-    if distance <= DOUBT || !(is_normal || digits == 0.0) {
-        return None;
-    }
-    let sign = u32::from(is_negative) << 31;
-    Some((f32::from_bits((exact as f32).to_bits() | sign), at))
-}
-
 /// The powers of ten by which digits are shifted.
-const TENS: [u64; MOST_DIGITS] = {
-    let mut powers = [1; MOST_DIGITS];
+const TENS: [u64; MOST_DIGITS + 1] = {
+    let mut powers = [1; MOST_DIGITS + 1];
     let mut at = 1;
     while at < powers.len() {
         powers[at] = powers[at - 1] * 10;
@@ -101,32 +42,115 @@ const TENS: [u64; MOST_DIGITS] = {
     powers
 };
 
-/// The digits that a text of 16 bytes begins with, as a number, and how many they are.
+/// The number that begins at `start`, and where it ends, if it is an ordinary one. It is strict JSON;
+/// what follows the number is not looked at, nor is what stands before it.
 #[inline]
-fn run(text: &[u8]) -> (u64, usize) {
-    let Ok(bytes) = <[u8; 16]>::try_from(text) else {
-        return (0, 0);
-    };
-    const EACH: u128 = u128::MAX / 0xff;
-    // Digits become 0 to 9, and whatever else becomes more than that or has its high bit set.
-    let values = u128::from_le_bytes(bytes) ^ (EACH * 0x30);
-    let others = (((values & (EACH * 0x7f)) + EACH * 0x76) | values) & (EACH * 0x80);
-    let length = (others.trailing_zeros() / 8) as usize;
-    if length == 0 {
-        return (0, 0);
+pub(super) fn ordinary(text: &[u8], start: usize) -> Option<(f32, usize)> {
+    let window = start
+        .checked_sub(STEP)
+        .and_then(|from| text.get(from..)?.first_chunk());
+    match window.and_then(with_point) {
+        Some((value, length)) => Some((value, start + length)),
+        None => digit_by_digit(text, start),
     }
-    // Moved to the end, so that zeros lead.
-    let aligned = values << (128 - 8 * length);
-    let number = eight(aligned as u64) * 100_000_000 + eight((aligned >> 64) as u64);
-    (number, length)
 }
 
-/// The number that eight digits make, the first one in the lowest byte: pairs, fours, all.
+/// A number with digits on both sides of its point and without an exponent, and its length.
 #[inline]
-fn eight(digits: u64) -> u64 {
-    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
-    (fours * 10_000 + (fours >> 32)) & 0xffff_ffff
+fn with_point(window: &Window) -> Option<(f32, usize)> {
+    let step = |from: usize| window[from..].first_chunk().unwrap_or(&[0; STEP]);
+    // Of the first byte it is known that it begins a number: a sign or a digit.
+    let mut others_at = others(step(STEP)) & !1;
+    if others_at & others_at.wrapping_sub(1) == 0 {
+        others_at |= others(step(2 * STEP)) << STEP;
+    }
+    let after_point = others_at & others_at.wrapping_sub(1);
+    let point = others_at.trailing_zeros() as usize % (2 * STEP);
+    let end = after_point.trailing_zeros() as usize % (2 * STEP);
+
+    let sign = usize::from(window[STEP] == b'-');
+    let first = window[STEP + sign].wrapping_sub(b'0');
+    let whole = point.wrapping_sub(sign);
+    let fraction = end.wrapping_sub(point + 1);
+    if window[STEP + point] != b'.'
+        || !(1..=STEP).contains(&whole)
+        || !(1..=MOST_AFTER_POINT).contains(&fraction)
+        || first > 9
+        || (first == 0 && whole > 1)
+        || matches!(window[STEP + end], b'e' | b'E')
+    {
+        return None;
+    }
+    let mut digits = u64::from(first);
+    if whole > 1 {
+        digits = last_digits(step(point), whole);
+    }
+    if fraction > STEP {
+        let head = fraction - STEP;
+        let value = last_digits(step(point + 1 + head), head);
+        digits = appended(digits, value, head)?;
+    }
+    let tail = fraction.min(STEP);
+    let digits = appended(digits, last_digits(step(end), tail), tail)?;
+    // Through a signed one, which is an instruction of its own on most machines.
+    let exact = digits as i64 as f64 / POWERS[fraction];
+    Some((rounded(exact, sign == 1)?, end))
+}
+
+/// `digits` with `count` digits more behind them, which make `value`, if 64 bits have room for all.
+#[inline]
+fn appended(digits: u64, value: u64, count: usize) -> Option<u64> {
+    (digits < TENS[MOST_DIGITS - count]).then(|| digits * TENS[count] + value)
+}
+
+/// Any ordinary number, and where it ends.
+fn digit_by_digit(text: &[u8], start: usize) -> Option<(f32, usize)> {
+    let is_negative = *text.get(start)? == b'-';
+    let mut at = start + usize::from(is_negative);
+    let mut digits = 0;
+    let mut run = |at: &mut usize| {
+        let from = *at;
+        while let Some(digit @ 0..=9) = text.get(*at).map(|byte| byte.wrapping_sub(b'0')) {
+            digits = appended(digits, digit.into(), 1)?;
+            *at += 1;
+        }
+        Some(*at - from).filter(|count| *count > 0)
+    };
+    let first = at;
+    let whole = run(&mut at)?;
+    if text[first] == b'0' && whole > 1 {
+        return None;
+    }
+    let mut exponent = 0;
+    if *text.get(at)? == b'.' {
+        at += 1;
+        exponent = -i32::try_from(run(&mut at)?).ok()?;
+    }
+    if matches!(text.get(at)?, b'e' | b'E') {
+        let (written, length) = scientific(&text[at + 1..])?;
+        exponent += written;
+        at += 1 + length;
+    }
+    let power = *POWERS.get(exponent.unsigned_abs() as usize)?;
+    let digits = digits as f64;
+    let exact = if exponent < 0 {
+        digits / power
+    } else {
+        digits * power
+    };
+    Some((rounded(exact, is_negative)?, at))
+}
+
+/// An f64 to f32, if it is far enough from the middle between two of them, and one of them is normal.
+#[inline]
+fn rounded(magnitude: f64, is_negative: bool) -> Option<f32> {
+    let distance = (magnitude.to_bits() & DROPPED).abs_diff(MIDDLE);
+    let is_normal = (f64::from(f32::MIN_POSITIVE)..f64::from(f32::MAX)).contains(&magnitude);
+    if distance <= DOUBT || !(is_normal || magnitude == 0.0) {
+        return None;
+    }
+    let sign = u32::from(is_negative) << 31;
+    Some(f32::from_bits((magnitude as f32).to_bits() | sign))
 }
 
 /// An exponent of one or two digits after its letter, and its length.
@@ -154,11 +178,20 @@ mod tests {
     use rand::rngs::StdRng;
 
     /// What follows in a line; without it the words at the end of a number could not be read.
-    const REST: &str = ",                  ]}";
+    const REST: &str = ",                                ]}";
+    /// What stands before it.
+    const BEFORE: &str = "{\"id\":\"0\",\"values\":[";
+
+    /// What is answered for a text that begins a list, and how long the number is.
+    fn answer(text: &str) -> Option<(f32, usize)> {
+        let line = format!("{BEFORE}{text}{REST}");
+        let (value, end) = ordinary(line.as_bytes(), BEFORE.len())?;
+        Some((value, end - BEFORE.len()))
+    }
 
     /// Whether the number was an ordinary one; then it is what the standard library makes of it.
     fn agrees(text: &str) -> bool {
-        let Some((value, length)) = ordinary(format!("{text}{REST}").as_bytes()) else {
+        let Some((value, length)) = answer(text) else {
             return false;
         };
         let expected: f32 = text.parse().expect("a number");
@@ -204,18 +237,15 @@ mod tests {
             let middle = f64::midpoint(low.into(), high.into());
             let text = format!("{middle}");
             if text.len() <= MOST_DIGITS {
-                assert_eq!(ordinary(format!("{text}{REST}").as_bytes()), None, "{text}");
+                assert_eq!(answer(&text), None, "{text}");
             }
             for (nearby, _) in [(middle.next_up(), 1), (middle.next_down(), 0)] {
                 agrees(&format!("{nearby}"));
             }
         }
         // 8388608.5 and the next decimal above it, which no f64 tells apart from it.
-        assert_eq!(ordinary(format!("8388608.5{REST}").as_bytes()), None);
-        assert_eq!(
-            ordinary(format!("8388608.50000000001{REST}").as_bytes()),
-            None
-        );
+        assert_eq!(answer("8388608.5"), None);
+        assert_eq!(answer("8388608.50000000001"), None);
     }
 
     /// Scenario: what JSON does not have, and what is out of the ordinary.
@@ -245,7 +275,7 @@ mod tests {
             "0.1234567890123456789",
             "12345678901234567.55",
         ] {
-            assert_eq!(ordinary(format!("{text}{REST}").as_bytes()), None, "{text}");
+            assert_eq!(answer(text), None, "{text}");
         }
         for text in [
             "0",
@@ -267,7 +297,7 @@ mod tests {
         /// Guarantees: nothing panics; what is answered is JSON and what the standard library makes of it.
         #[test]
         fn any_text_is_json_or_left(text in "[-+0-9.eE,]{0,40}") {
-            if let Some((value, length)) = ordinary(text.as_bytes()) {
+            if let Some((value, length)) = ordinary(text.as_bytes(), 0) {
                 let number: serde_json::Value = serde_json::from_str(&text[..length]).expect("JSON");
                 prop_assert!(number.is_number());
                 let expected: f32 = text[..length].parse().expect("a number");

@@ -118,11 +118,21 @@ pub(super) fn are_lists(mut bytes: &[u8], length: usize, mut place: usize, count
             }
             Run::Packed { bytes, count } => {
                 let seen = count.min(rest);
-                for index in 0..seen {
-                    if unpacked(bytes, 1, index) != u32::from(place != 0) {
+                for (group, levels) in bytes.iter().enumerate() {
+                    let some = seen.saturating_sub(group * 8).min(8);
+                    let mut expected = (1_u32 << some) - 1;
+                    let mut start = if place == 0 { 0 } else { length - place };
+                    while start < some {
+                        expected &= !(1 << start);
+                        start += length;
+                    }
+                    if (u32::from(*levels) ^ expected) & ((1 << some) - 1) != 0 {
                         return false;
                     }
-                    place = (place + 1) % length;
+                    place += some;
+                    if place >= length {
+                        place %= length;
+                    }
                 }
                 seen
             }

@@ -314,27 +314,30 @@ fn gather(
     count: usize,
 ) -> Option<Vec<u8>> {
     let (dictionary, _) = dictionary.as_chunks::<4>();
-    let mut found = Vec::with_capacity(count * 4);
-    while found.len() < count * 4 {
+    let mut found: Vec<[u8; 4]> = Vec::with_capacity(count);
+    while found.len() < count {
         let mut rest: &[u8] = runs;
         let run = hybrid::take_run(&mut rest, bits)?;
-        let wanted = count - found.len() / 4;
+        let wanted = count - found.len();
         let length = match run {
             Run::Repeated { value, count } => {
                 let some = count.saturating_sub(*taken).min(wanted);
                 if some > 0 {
-                    let entry = dictionary.get(value as usize)?;
-                    for _ in 0..some {
-                        found.extend_from_slice(entry);
-                    }
+                    let entry = *dictionary.get(value as usize)?;
+                    found.resize(found.len() + some, entry);
                 }
                 count
             }
             Run::Packed { bytes, count } => {
-                let end = count.min(*taken + wanted);
-                for index in *taken..end {
+                let mut are_all_known = true;
+                found.extend((*taken..count.min(*taken + wanted)).map(|index| {
                     let value = hybrid::unpacked(bytes, bits, index);
-                    found.extend_from_slice(dictionary.get(value as usize)?);
+                    let entry = dictionary.get(value as usize).copied();
+                    are_all_known &= entry.is_some();
+                    entry.unwrap_or_default()
+                }));
+                if !are_all_known {
+                    return None;
                 }
                 count
             }
@@ -346,7 +349,7 @@ fn gather(
             *taken = 0;
         }
     }
-    Some(found)
+    Some(found.into_flattened())
 }
 
 // === impl Packed ===
