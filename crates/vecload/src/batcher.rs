@@ -35,19 +35,29 @@ pub(crate) struct Batcher<T: Target> {
     cap: Arc<RequestCap>,
     max_records: usize,
     namespaces: Arc<Namespaces>,
-    /// The namespaces that this worker has met, by the name that records give.
-    met: HashMap<Box<str>, Met>,
-    /// The open batches, by the number of their namespace.
-    open: HashMap<usize, OpenBatch>,
+    /// The namespaces that this worker has met.
+    met: Vec<Met>,
+    /// Where each of them stands, by the name that records give.
+    slots: HashMap<Box<str>, Slot>,
+    /// The one that was asked for last: records of one namespace mostly come together.
+    latest: Slot,
     /// Where sealed batches go (channel ①).
     sealed: async_channel::Sender<EncodedBatch>,
     scratch: T::Scratch,
 }
 
+/// Where a namespace stands among those that a worker has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot(usize);
+
 /// A namespace as one worker knows it.
 #[derive(Debug)]
 struct Met {
+    /// The name that records give.
+    name: Box<str>,
     namespace: Arc<Namespace>,
+    /// Its open batch.
+    open: Option<OpenBatch>,
     /// The defect of its name, if it has one.
     defect: Option<Reject>,
     /// The memory that its last batch took when it was full, in bytes.
@@ -104,35 +114,51 @@ impl<T: Target> Batcher<T> {
             memory,
             cap,
             namespaces,
-            met: HashMap::new(),
-            open: HashMap::new(),
+            met: Vec::new(),
+            slots: HashMap::new(),
+            latest: Slot(0),
             sealed,
         }
     }
 
-    /// The namespace of that name.
-    pub(crate) fn namespace(&mut self, name: &str) -> Arc<Namespace> {
-        if let Some(met) = self.met.get(name) {
-            return Arc::clone(&met.namespace);
+    /// Where the namespace of that name stands. Asked for each record, so nothing that other threads
+    /// look at is touched where it is the one of the record before.
+    pub(crate) fn slot(&mut self, name: &str) -> Slot {
+        if let Some(met) = self.met.get(self.latest.0)
+            && *met.name == *name
+        {
+            return self.latest;
         }
-        let namespace = self.namespaces.get(name);
-        self.met.insert(
-            name.into(),
-            Met {
-                namespace: Arc::clone(&namespace),
-                defect: self.target.check_namespace(name).err(),
-                last: 0,
-            },
-        );
-        namespace
+        self.latest = match self.slots.get(name) {
+            Some(slot) => *slot,
+            None => self.meet(name),
+        };
+        self.latest
     }
 
-    /// Appends a record to the open batch of its namespace, which must be one that
-    /// [`Batcher::namespace`] gave for `name`.
+    fn meet(&mut self, name: &str) -> Slot {
+        let slot = Slot(self.met.len());
+        self.slots.insert(name.into(), slot);
+        self.met.push(Met {
+            name: name.into(),
+            namespace: self.namespaces.get(name),
+            open: None,
+            defect: self.target.check_namespace(name).err(),
+            last: 0,
+        });
+        slot
+    }
+
+    /// The namespace that stands there.
+    pub(crate) fn namespace(&self, slot: Slot) -> &Arc<Namespace> {
+        &self.met[slot.0].namespace
+    }
+
+    /// Appends a record to the open batch of its namespace.
     pub(crate) fn push(
         &mut self,
         record: &RecordRef<'_>,
-        name: &str,
+        slot: Slot,
         split: u32,
         at: At,
     ) -> Result<(), NotTaken> {
@@ -140,13 +166,11 @@ impl<T: Target> Batcher<T> {
             .target
             .measure(record, &mut self.scratch)
             .map_err(NotTaken::Bad)?;
-        let met = &self.met[name];
+        let met = &self.met[slot.0];
         if let Some(defect) = &met.defect {
             return Err(NotTaken::Bad(defect.clone()));
         }
-        let namespace = Arc::clone(&met.namespace);
-        let last = met.last;
-        let closing = self.target.closing_bytes(&namespace.wire);
+        let closing = self.target.closing_bytes(&met.namespace.wire);
         let needed = T::bytes(&measured) + closing;
         let cap = self.cap.get();
         if needed > cap {
@@ -160,13 +184,15 @@ impl<T: Target> Batcher<T> {
             )));
         }
 
-        let mut batch = self.open.remove(&namespace.index);
+        let mut batch = self.met[slot.0].open.take();
         if let Some(full) = batch.take_if(|batch| {
             batch.message_bytes() + needed > cap || batch.records() >= self.max_records
         }) {
-            self.hand_over(name, full)?;
+            // The next one of the namespace begins at this size.
+            self.met[slot.0].last = full.size();
+            self.send(full)?;
         }
-        let mut batch = self.with_room(&namespace, batch, needed, last)?;
+        let mut batch = self.with_room(slot, batch, needed)?;
         let outcome = self
             .target
             .append(record, &measured, &self.scratch, batch.frame_mut());
@@ -174,15 +200,17 @@ impl<T: Target> Batcher<T> {
             batch.appended(split, at, T::changes(&self.scratch));
         }
         if batch.records() > 0 {
-            self.open.insert(namespace.index, batch);
+            self.met[slot.0].open = Some(batch);
         }
         outcome.map_err(NotTaken::Bad)
     }
 
     /// Seals all batches.
     pub(crate) fn flush(&mut self) -> Result<(), Stopping> {
-        for (_, batch) in std::mem::take(&mut self.open) {
-            self.send(batch)?;
+        for slot in 0..self.met.len() {
+            if let Some(batch) = self.met[slot].open.take() {
+                self.send(batch)?;
+            }
         }
         Ok(())
     }
@@ -191,33 +219,32 @@ impl<T: Target> Batcher<T> {
     /// Waits for memory if need be.
     fn with_room(
         &mut self,
-        namespace: &Arc<Namespace>,
+        slot: Slot,
         mut batch: Option<OpenBatch>,
         needed: usize,
-        last: usize,
     ) -> Result<OpenBatch, Stopping> {
         let opening = self.target.opening_bytes();
         loop {
+            let met = &self.met[slot.0];
             let wanted = match batch {
                 Some(batch) if batch.has_room(needed) => return Ok(batch),
                 Some(ref batch) => batch.size() + needed + PER_RECORD,
-                None => last.max(opening + needed + PER_RECORD),
+                None => met.last.max(opening + needed + PER_RECORD),
             };
-            let holds_open = batch.is_some() || !self.open.is_empty();
-            match self.memory.lease(namespace, wanted, holds_open) {
+            let holds_open = batch.is_some() || self.met.iter().any(|met| met.open.is_some());
+            match self.memory.lease(&met.namespace, wanted, holds_open) {
                 Ok(larger) => {
                     return Ok(match batch {
                         Some(batch) => batch.grow(larger),
-                        None => OpenBatch::new(&*self.target, Arc::clone(namespace), larger),
+                        None => OpenBatch::new(&*self.target, Arc::clone(&met.namespace), larger),
                     });
                 }
                 Err(Denied::Closed) => return Err(Stopping),
                 Err(Denied::Share) if let Some(own) = batch.take() => self.send(own)?,
                 Err(Denied::Share | Denied::Full) => {
-                    self.open
-                        .extend(batch.map(|batch| (namespace.index, batch)));
+                    self.met[slot.0].open = batch;
                     self.seal_largest()?;
-                    batch = self.open.remove(&namespace.index);
+                    batch = self.met[slot.0].open.take();
                 }
             }
         }
@@ -227,32 +254,23 @@ impl<T: Target> Batcher<T> {
     /// largest ones give the most room for a request; a namespace of which little comes would fill
     /// its batch late in any case.
     fn seal_largest(&mut self) -> Result<(), Stopping> {
-        let mut by_size: Vec<(usize, usize)> = self
-            .open
-            .iter()
-            .map(|(index, batch)| (batch.size(), *index))
+        let open = self.met.iter().enumerate();
+        let mut by_size: Vec<(usize, usize)> = open
+            .filter_map(|(slot, met)| Some((met.open.as_ref()?.size(), slot)))
             .collect();
         by_size.sort_unstable_by(|a, b| b.cmp(a));
         let open: usize = by_size.iter().map(|(size, _)| size).sum();
         let mut sealed = 0;
-        for (size, index) in by_size {
+        for (size, slot) in by_size {
             if sealed > open / 8 {
                 break;
             }
-            if let Some(batch) = self.open.remove(&index) {
+            if let Some(batch) = self.met[slot].open.take() {
                 self.send(batch)?;
                 sealed += size;
             }
         }
         Ok(())
-    }
-
-    /// Seals a batch and remembers its size for the next one of the namespace.
-    fn hand_over(&mut self, name: &str, batch: OpenBatch) -> Result<(), Stopping> {
-        if let Some(met) = self.met.get_mut(name) {
-            met.last = batch.size();
-        }
-        self.send(batch)
     }
 
     fn send(&self, batch: OpenBatch) -> Result<(), Stopping> {

@@ -249,13 +249,14 @@ impl<T: Target> Worker<T> {
     ) {
         let named = records.key(index).and_then(|key| key.namespace);
         let namespace = self.namespace(named);
-        tally.count(&namespace, number).supersede(split, number);
+        tally.count(namespace, number).supersede(split, number);
     }
 
     /// The namespace of a row that names one, or none.
-    fn namespace(&mut self, named: Option<&str>) -> Arc<Namespace> {
-        self.batcher
-            .namespace(named.unwrap_or(&self.default_namespace))
+    fn namespace(&mut self, named: Option<&str>) -> &Arc<Namespace> {
+        let name = named.unwrap_or(&self.default_namespace);
+        let slot = self.batcher.slot(name);
+        self.batcher.namespace(slot)
     }
 
     fn reject_duplicate(
@@ -268,7 +269,7 @@ impl<T: Target> Worker<T> {
             Ok(record) => (record.namespace, Content::Record(canonical(&record))),
             Err(bad) => (bad.namespace, Content::Raw(bad.raw.into_owned())),
         };
-        let namespace = self.namespace(named);
+        let namespace = Arc::clone(self.namespace(named));
         tally.count(&namespace, row.at.row);
         self.reject(namespace, split, row.at, duplicate_id(), content)
     }
@@ -281,17 +282,18 @@ impl<T: Target> Worker<T> {
         tally: &mut Tally,
     ) -> Result<(), Stopping> {
         let name = record.namespace.unwrap_or(&self.default_namespace);
-        let namespace = self.batcher.namespace(name);
-        match self.batcher.push(record, name, split, at) {
+        let slot = self.batcher.slot(name);
+        match self.batcher.push(record, slot, split, at) {
             // As good as unread: it is counted when the run is continued.
             Err(NotTaken::Stopping) => return Err(Stopping),
             Err(NotTaken::Bad(reject)) => {
+                let namespace = Arc::clone(self.batcher.namespace(slot));
                 tally.count(&namespace, at.row);
                 let content = Content::Record(canonical(record));
                 self.reject(namespace, split, at, reject, content)?;
             }
             Ok(()) => {
-                tally.count(&namespace, at.row);
+                tally.count(self.batcher.namespace(slot), at.row);
             }
         }
         Ok(())
@@ -304,7 +306,7 @@ impl<T: Target> Worker<T> {
         bad: BadRow<'_>,
         tally: &mut Tally,
     ) -> Result<(), Stopping> {
-        let namespace = self.namespace(bad.namespace);
+        let namespace = Arc::clone(self.namespace(bad.namespace));
         tally.count(&namespace, at.row);
         let content = Content::Raw(bad.raw.into_owned());
         self.reject(namespace, split, at, bad.reject, content)

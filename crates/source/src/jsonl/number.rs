@@ -19,9 +19,6 @@ const POWERS: [f64; 23] = [
 const MOST_DIGITS: usize = 18;
 /// How many digits one step takes.
 const STEP: usize = 16;
-/// The digits after the point that fit into two steps and a power of ten.
-const MOST_AFTER_POINT: usize = POWERS.len() - 1;
-
 /// What is looked at of a number and around it: a step before it, and two from its first byte on.
 type Window = [u8; 3 * STEP];
 
@@ -58,67 +55,76 @@ pub(super) fn ordinary(text: &[u8], start: usize) -> Option<(f32, usize)> {
 /// A number with digits on both sides of its point and without an exponent, and its length.
 #[inline]
 fn with_point(window: &Window) -> Option<(f32, usize)> {
-    let step = |from: usize| window[from..].first_chunk().unwrap_or(&[0; STEP]);
     // Of the first byte it is known that it begins a number: a sign or a digit.
-    let mut others_at = others(step(STEP)) & !1;
+    let mut others_at = others(step(window, STEP)) & !1;
     if others_at & others_at.wrapping_sub(1) == 0 {
-        others_at |= others(step(2 * STEP)) << STEP;
+        others_at |= others(step(window, 2 * STEP)) << STEP;
     }
     let after_point = others_at & others_at.wrapping_sub(1);
     let point = others_at.trailing_zeros() as usize % (2 * STEP);
     let end = after_point.trailing_zeros() as usize % (2 * STEP);
 
     let sign = usize::from(window[STEP] == b'-');
-    let first = window[STEP + sign].wrapping_sub(b'0');
-    let whole = point.wrapping_sub(sign);
     let fraction = end.wrapping_sub(point + 1);
     if window[STEP + point] != b'.'
-        || !(1..=STEP).contains(&whole)
-        || !(1..=MOST_AFTER_POINT).contains(&fraction)
-        || first > 9
-        || (first == 0 && whole > 1)
+        || !(1..POWERS.len()).contains(&fraction)
         || matches!(window[STEP + end], b'e' | b'E')
     {
         return None;
     }
-    let mut digits = u64::from(first);
-    if whole > 1 {
-        digits = last_digits(step(point), whole);
-    }
+    let first = u64::from(window[STEP + sign].wrapping_sub(b'0'));
+    let mut digits = if point == sign + 1 && first < 10 {
+        first
+    } else {
+        several(window, sign, point, fraction)?
+    };
+    let mut tail = fraction;
     if fraction > STEP {
+        tail = STEP;
         let head = fraction - STEP;
-        let value = last_digits(step(point + 1 + head), head);
-        digits = appended(digits, value, head)?;
+        digits = digits * TENS[head] + last_digits(step(window, point + 1 + head), head);
+        if digits >= TENS[MOST_DIGITS - STEP] {
+            return None;
+        }
     }
-    let tail = fraction.min(STEP);
-    let digits = appended(digits, last_digits(step(end), tail), tail)?;
+    let digits = digits * TENS[tail] + last_digits(step(window, end), tail);
     // Through a signed one, which is an instruction of its own on most machines.
     let exact = digits as i64 as f64 / POWERS[fraction];
     Some((rounded(exact, sign == 1)?, end))
 }
 
-/// `digits` with `count` digits more behind them, which make `value`, if 64 bits have room for all.
+/// Sixteen bytes of the window.
 #[inline]
-fn appended(digits: u64, value: u64, count: usize) -> Option<u64> {
-    (digits < TENS[MOST_DIGITS - count]).then(|| digits * TENS[count] + value)
+fn step(window: &Window, from: usize) -> &[u8; STEP] {
+    window[from..].first_chunk().unwrap_or(&[0; STEP])
+}
+
+/// Several digits before the point, if there is room for those behind it too.
+fn several(window: &Window, sign: usize, point: usize, fraction: usize) -> Option<u64> {
+    let whole = point.wrapping_sub(sign);
+    let is_led_by_digit = matches!(window[STEP + sign], b'1'..=b'9');
+    let fits = (2..=STEP).contains(&whole) && whole + fraction <= MOST_DIGITS;
+    (is_led_by_digit && fits).then(|| last_digits(step(window, point), whole))
 }
 
 /// Any ordinary number, and where it ends.
 fn digit_by_digit(text: &[u8], start: usize) -> Option<(f32, usize)> {
     let is_negative = *text.get(start)? == b'-';
-    let mut at = start + usize::from(is_negative);
+    let first = start + usize::from(is_negative);
+    let mut at = first;
     let mut digits = 0;
     let mut run = |at: &mut usize| {
         let from = *at;
         while let Some(digit @ 0..=9) = text.get(*at).map(|byte| byte.wrapping_sub(b'0')) {
-            digits = appended(digits, digit.into(), 1)?;
+            if digits >= TENS[MOST_DIGITS - 1] {
+                return None;
+            }
+            digits = digits * 10 + u64::from(digit);
             *at += 1;
         }
         Some(*at - from).filter(|count| *count > 0)
     };
-    let first = at;
-    let whole = run(&mut at)?;
-    if text[first] == b'0' && whole > 1 {
+    if run(&mut at)? > 1 && text[first] == b'0' {
         return None;
     }
     let mut exponent = 0;
@@ -138,15 +144,18 @@ fn digit_by_digit(text: &[u8], start: usize) -> Option<(f32, usize)> {
     } else {
         digits * power
     };
+    let is_normal = (f64::from(f32::MIN_POSITIVE)..f64::from(f32::MAX)).contains(&exact);
+    if !is_normal && exact != 0.0 {
+        return None;
+    }
     Some((rounded(exact, is_negative)?, at))
 }
 
-/// An f64 to f32, if it is far enough from the middle between two of them, and one of them is normal.
+/// What is 0 or in the range of normal f32, as the nearest of them; none near the middle between two.
 #[inline]
 fn rounded(magnitude: f64, is_negative: bool) -> Option<f32> {
     let distance = (magnitude.to_bits() & DROPPED).abs_diff(MIDDLE);
-    let is_normal = (f64::from(f32::MIN_POSITIVE)..f64::from(f32::MAX)).contains(&magnitude);
-    if distance <= DOUBT || !(is_normal || magnitude == 0.0) {
+    if distance <= DOUBT {
         return None;
     }
     let sign = u32::from(is_negative) << 31;

@@ -65,12 +65,12 @@ fn push(batcher: &mut Batcher<Scripted>, number: usize, row: &Row) -> Result<(),
     let values = vec![0.5; row.dimension];
     let metadata = format!("{{\"t\":\"{}\"}}", "x".repeat(row.metadata));
     let (id, name) = (number.to_string(), row.namespace.to_string());
-    batcher.namespace(&name);
+    let slot = batcher.slot(&name);
     let at = At {
         row: number as u64,
         locator: 10 * number as u64,
     };
-    batcher.push(&record(&id, &values, &metadata), &name, 7, at)
+    batcher.push(&record(&id, &values, &metadata), slot, 7, at)
 }
 
 /// Checks that a batch is within the limits and that frame, rows and locators tell the same.
@@ -319,11 +319,9 @@ fn what_cannot_be_sent_is_refused() {
         panic!("the large record is taken");
     };
     assert_eq!(reject.reason, Reason::RecordTooLarge);
-    batcher.namespace("bad\u{0}name");
+    let slot = batcher.slot("bad\u{0}name");
     let at = At { row: 2, locator: 0 };
-    let Err(NotTaken::Bad(reject)) =
-        batcher.push(&record("2", &[1.0], "{}"), "bad\u{0}name", 7, at)
-    else {
+    let Err(NotTaken::Bad(reject)) = batcher.push(&record("2", &[1.0], "{}"), slot, 7, at) else {
         panic!("the namespace is taken");
     };
     assert_eq!(reject.reason, Reason::InvalidNamespace);

@@ -192,7 +192,7 @@ fn batch(
         Arc::clone(namespaces),
         sealed_in,
     );
-    batcher.namespace(name);
+    let slot = batcher.slot(name);
     let values = vec![1.0; 4_990];
     for number in 0..records as u64 {
         let record = RecordRef {
@@ -207,7 +207,7 @@ fn batch(
             row: number,
             locator: number,
         };
-        batcher.push(&record, name, 0, at).expect("taken");
+        batcher.push(&record, slot, 0, at).expect("taken");
     }
     batcher.flush().expect("sent");
     sealed.try_recv().expect("one batch")

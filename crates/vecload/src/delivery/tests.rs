@@ -64,7 +64,7 @@ impl Run {
             Arc::clone(&self.namespaces),
             sealed_in,
         );
-        batcher.namespace("ns");
+        let slot = batcher.slot("ns");
         for number in 0..records {
             let id = format!("id-{number}");
             let record = RecordRef {
@@ -79,7 +79,7 @@ impl Run {
                 row: number as u64,
                 locator: number as u64,
             };
-            batcher.push(&record, "ns", 0, at).expect("taken");
+            batcher.push(&record, slot, 0, at).expect("taken");
         }
         batcher.flush().expect("sent");
         sealed.try_recv().expect("one batch")
