@@ -1,7 +1,7 @@
 //! What sending alone costs: requests that were encoded before, as `load` sends them or down a bare socket.
 //!
 //! ```text
-//! send upsert URL FILE RECORDS       by the client of vecload, 16 in flight
+//! send upsert URL FILE RECORDS [CA]  by the client of vecload, 16 in flight; with TLS, CA is what to trust
 //! send socket ADDRESS FILE RECORDS   the same bytes, in writes of 128 KiB, as iperf3 does it
 //! send sink                          what the bare socket goes to
 //! ```
@@ -16,7 +16,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,11 +51,18 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["sink"] => sink(),
-        ["upsert", url, file, records] => send(file, records, |requests| upsert(url, requests)),
+        ["upsert", url, file, records] => {
+            send(file, records, |requests| upsert(url, None, requests))
+        }
+        ["upsert", url, file, records, ca] => send(file, records, |requests| {
+            upsert(url, Some(ca.into()), requests)
+        }),
         ["socket", address, file, records] => {
             send(file, records, |requests| socket(address, &requests))
         }
-        _ => Err("usage: send upsert URL FILE RECORDS | send socket ADDRESS FILE RECORDS".into()),
+        _ => Err(
+            "usage: send upsert URL FILE RECORDS [CA] | send socket ADDRESS FILE RECORDS".into(),
+        ),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -147,9 +154,14 @@ fn encode(file: &Path) -> Result<Vec<Arc<Request>>, Failure> {
 
 /// On the runtime that the command has.
 #[tokio::main]
-async fn upsert(url: &str, requests: Vec<Arc<Request>>) -> Result<u64, Failure> {
+async fn upsert(
+    url: &str,
+    ca_file: Option<PathBuf>,
+    requests: Vec<Arc<Request>>,
+) -> Result<u64, Failure> {
     let client = Client::new(&ClientSettings {
         host: url.to_owned(),
+        ca_file,
         ..ClientSettings::default()
     })?;
     let permits = Arc::new(Semaphore::new(IN_FLIGHT));

@@ -16,12 +16,15 @@ pub(crate) const STRAIGHTFORWARD: &str = "straightforward Rust client";
 pub(crate) const ARROW: &str = "read by the arrow reader";
 pub(crate) const PAGES: &str = "unpack the pages";
 pub(crate) const SEND: &str = "send what is encoded";
+pub(crate) const VECLOAD_TLS: &str = "vecload, TLS";
+pub(crate) const SEND_TLS: &str = "send what is encoded, TLS";
 pub(crate) const SOCKET: &str = "the same bytes down a bare socket";
 
 /// The programs, beside this one and elsewhere.
 pub(crate) struct Programs {
     pub(crate) vecload: PathBuf,
     pub(crate) send: PathBuf,
+    pub(crate) front: PathBuf,
     read: PathBuf,
     straightforward: PathBuf,
     sdk: PathBuf,
@@ -38,6 +41,9 @@ pub(crate) struct Work {
     pub(crate) records: u64,
     pub(crate) python_records: u64,
     pub(crate) url: String,
+    /// Where it is reached by TLS, and what to trust there.
+    pub(crate) tls_url: String,
+    pub(crate) ca: PathBuf,
     /// The address of the bare socket.
     pub(crate) sink: String,
 }
@@ -91,6 +97,7 @@ impl Programs {
         });
         Ok(Self {
             send: beside("send"),
+            front: beside("front"),
             read: beside("read"),
             straightforward: beside("straightforward"),
             sdk: Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/official_sdk.py"),
@@ -115,7 +122,7 @@ impl Programs {
             Contender::new(name, records, program, &[url, &file, &count])
         };
         let mut all = vec![
-            self.vecload(VECLOAD, work, &[]),
+            self.vecload(VECLOAD, work, url, &[]),
             Contender::new(DEFAULTS, records, &[&text(&self.vecload), "load"], &[&file])
                 .loads_with_report(url),
             peer(STRAIGHTFORWARD, records, &[&text(&self.straightforward)]),
@@ -143,7 +150,7 @@ impl Programs {
         }
         if form == "zstd" {
             for (name, workers) in [(ONE_WORKER, "1"), (TWO_WORKERS, "2")] {
-                let mut contender = self.vecload(name, work, &["--workers", workers]);
+                let mut contender = self.vecload(name, work, url, &["--workers", workers]);
                 contender.place = Place::AllCores;
                 all.push(contender);
             }
@@ -155,6 +162,12 @@ impl Programs {
                 Contender::new(SEND, records, &[&send, "upsert", url], &[&file, &count]);
             upsert.is_exact = false;
             all.push(upsert);
+            let ca = text(&work.ca);
+            let way = [send.as_str(), "upsert", &work.tls_url];
+            let mut upsert = Contender::new(SEND_TLS, records, &way, &[&file, &count, &ca]);
+            upsert.is_exact = false;
+            all.push(upsert);
+            all.push(self.vecload(VECLOAD_TLS, work, &work.tls_url, &["--ca-file", &ca]));
             let way = [send.as_str(), "socket", &work.sink];
             let mut socket = Contender::new(SOCKET, records, &way, &[&file, &count]).only_reads();
             socket.is_exact = false;
@@ -164,7 +177,7 @@ impl Programs {
     }
 
     /// vecload with nothing that holds it back.
-    fn vecload(&self, name: &str, work: &Work, flags: &[&str]) -> Contender {
+    fn vecload(&self, name: &str, work: &Work, url: &str, flags: &[&str]) -> Contender {
         let file = work.file.display().to_string();
         let mut arguments = vec![file.as_str(), "--pacing", "fixed"];
         arguments.extend(["--namespace-rate", "none", "--namespace-requests", "none"]);
@@ -176,7 +189,7 @@ impl Programs {
             &[&text(&self.vecload), "load"],
             &arguments,
         )
-        .loads_with_report(&work.url)
+        .loads_with_report(url)
     }
 }
 

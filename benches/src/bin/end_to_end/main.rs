@@ -100,6 +100,10 @@ fn measure(matches: &ArgMatches) -> Result<(), Failure> {
     let programs = Programs::new(matches.get_one("python").cloned(), &texts("client"))?;
     let server = Server::discard(&programs.vecload, Some(SERVER_CORE))?;
     let sink = Server::start(Command::new(&programs.send).arg("sink"), Some(SERVER_CORE))?;
+    let scratch = tempfile::tempdir()?;
+    let ca = scratch.path().join("ca.pem");
+    let mut front = Command::new(&programs.front);
+    let front = Server::start(front.arg(server.host()).arg(&ca), Some(SERVER_CORE))?;
 
     println!("# From a file to acknowledged records\n");
     println!("{}", machine::describe(&programs.vecload));
@@ -130,6 +134,8 @@ fn measure(matches: &ArgMatches) -> Result<(), Failure> {
             records: corpus.records,
             python_records: number("python-records").min(corpus.records),
             url: server.url(),
+            tls_url: format!("https://{}", front.host()),
+            ca: ca.clone(),
             sink: sink.host().to_owned(),
         };
         let contenders = programs.contenders(&form, &work);
