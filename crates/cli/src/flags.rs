@@ -104,6 +104,11 @@ static GROUPS: [(&str, &[Flag]); 8] = [
             ),
             flag("limit", "N", "Read N records only, of all inputs together"),
             flag(
+                "shard",
+                "I/N",
+                "Load the share I of N, counted from 0, of all inputs [otherwise all]",
+            ),
+            flag(
                 "id_column",
                 "COL",
                 "The column of the ids [otherwise found by its name]",
@@ -164,7 +169,7 @@ static GROUPS: [(&str, &[Flag]); 8] = [
             flag(
                 "replicas",
                 "N",
-                "The processes that load into the namespaces together [default: 1]",
+                "The processes that load into the namespaces together [otherwise the shards]",
             ),
             flag(
                 "namespace_rate",
@@ -390,6 +395,8 @@ mod tests {
             "exclude",
             "files_from",
             "limit",
+            "shard",
+            "replicas",
             "id_column",
             "vector_column",
             "sparse_column",

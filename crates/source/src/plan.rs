@@ -133,7 +133,8 @@ impl Default for PlanSettings {
 // === impl Filtered ===
 
 impl Filtered {
-    const NOTHING: Self = Self {
+    /// Nothing is left out.
+    pub const NOTHING: Self = Self {
         rows: Some(0),
         bytes: 0,
     };

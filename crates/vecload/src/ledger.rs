@@ -155,6 +155,13 @@ impl Ledger {
         }
     }
 
+    /// Leaves a split to another shard: here it has no rows, and nothing is to be done for it.
+    pub(crate) fn leave_out(&mut self, split: u32) {
+        if let Some(books) = self.splits.get_mut(split as usize) {
+            books.rows = Some(0);
+        }
+    }
+
     /// Whether its parts refer to each other as they should.
     pub(crate) fn is_sound(&self) -> bool {
         self.splits.len() == self.split_inputs.len()
@@ -366,6 +373,12 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// How many rows there are, where that is known of all splits.
+    pub(crate) fn rows(&self, splits: &[Split]) -> Option<u64> {
+        let rows = self.splits.iter().zip(splits);
+        rows.map(|(books, split)| books.rows.or(split.rows)).sum()
     }
 
     /// Rows of the plan that were not read, where their number is known, and bytes of splits where

@@ -61,6 +61,7 @@ mod report;
 mod rows;
 mod run_dir;
 mod settings;
+mod shard;
 mod stall;
 mod stop;
 mod target;
@@ -85,6 +86,7 @@ pub use settings::{
     ApiKey, DuplicatePolicy, FormatChoice, Layers, LogFormat, MaxRejects, NestedPolicy, NullPolicy,
     OnInputChange, Pacing, ProgressStyle, Resume, Sample, Settings, SettingsError, TimestampForm,
 };
+pub use shard::Shard;
 pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;
 pub use units::{ByteRate, Bytes, RequestRate, Span};

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use vecload_pinecone::{
     Client, ClientSettings, IndexShape, Limits, MetadataPolicy, OnNested, OnNull,
 };
-use vecload_source::Plan;
+use vecload_source::{InputKind, Plan};
 
 use self::describing::keep_baseline;
 pub use self::error::LoadError;
@@ -75,7 +75,7 @@ pub struct StopHandle(pub(crate) Arc<Stop>);
 pub struct Progress {
     /// The books so far.
     pub books: Books,
-    /// Rows of the inputs, where all of them state it.
+    /// Rows of the inputs that this load reads, where all of them state it.
     pub rows: Option<u64>,
     /// Bytes acknowledged by the target.
     pub bytes: u64,
@@ -150,7 +150,7 @@ impl Load {
         tracing::info!(
             run_id = header.run_id, run_dir = %header.run_dir.display(), attempt = run.state.attempts,
             inputs = plan.inputs.len(), splits = plan.splits.len(), bytes = plan.bytes(),
-            target = header.target.name, "run begins"
+            target = header.target.name, shard = header.shard.map(tracing::field::display), "run begins"
         );
         let places = self.report_places(&run.dir);
         let none = TrafficCounts::default();
@@ -207,6 +207,7 @@ impl Load {
                 Report::running(&header, &plan, state, counts, took).write(&places)
             }
         };
+        let rows = run.state.ledger.rows(&plan.splits);
         let handles = Handles {
             stop: Arc::clone(stop),
             traffic: Arc::clone(&traffic),
@@ -214,7 +215,7 @@ impl Load {
             report: Box::new(running),
             books: watch::Sender::new(Books::default()),
         };
-        let watching = self.watch(&handles, plan.rows());
+        let watching = self.watch(&handles, rows);
         let finished = pipeline::run(
             target,
             job,
@@ -249,7 +250,7 @@ impl Load {
     }
 
     /// The report of a run that was complete before. In its directory nothing changes but for what a
-    /// verification finds.
+    /// verification finds, and for a report that says less than that.
     async fn complete(
         &self,
         run: &Run,
@@ -267,6 +268,11 @@ impl Load {
         };
         let (header, none) = (self.header(run, plan), TrafficCounts::default());
         let mut report = Report::finished(&header, plan, &finished, none, Duration::ZERO, None);
+        let unwritten = |error| LoadError::unwritten(&error);
+        if !run.dir.is_reported_complete().map_err(unwritten)? {
+            // The last attempt was killed after it had settled the last record.
+            report.write(&[run.dir.report()]).map_err(unwritten)?;
+        }
         if self.settings.verify {
             let found = self.verify_again(client, plan, run).await?;
             run.dir
@@ -298,7 +304,11 @@ impl Load {
             run_dir: path.to_owned(),
             job_fingerprint: run.job_fingerprint.clone(),
             fingerprints: run.inputs.iter().map(|input| input.hash.clone()).collect(),
-            resume_command: self.commands.text(NextCommand::Continue(path)),
+            // A shard finds its own directory below the one that was named.
+            resume_command: self.commands.text(NextCommand::Continue(
+                self.settings.run_dir.as_deref().unwrap_or(path),
+            )),
+            shard: self.settings.shard,
             loaded_before: run.state.ledger.total().loaded,
         }
     }
@@ -308,7 +318,15 @@ impl Load {
         if self.inputs.is_empty() && self.settings.files_from.is_none() {
             return Err(LoadError::usage("no input was named"));
         }
-        Ok(inputs::plan(&self.inputs, &self.settings)?)
+        let plan = inputs::plan(&self.inputs, &self.settings)?;
+        let mut inputs = plan.inputs.iter();
+        match inputs.find(|input| input.kind == InputKind::Stream) {
+            Some(stream) if self.settings.shard.is_some() => Err(LoadError::usage(format!(
+                "{}: a stream cannot be divided among shards; name files",
+                stream.name
+            ))),
+            _ => Ok(plan),
+        }
     }
 
     /// Refuses inputs without any row, where that is not allowed.
@@ -529,7 +547,7 @@ fn knobs(settings: &Settings, time_limit: Option<TimeLimit>, random: &mut StdRng
             pacing: settings.pacing,
             bytes: settings.namespace_rate,
             requests: settings.namespace_requests,
-            replicas: settings.replicas,
+            replicas: settings.replica_count(),
         },
         total_rate: settings.total_rate,
         seed: rand::RngExt::random(random),

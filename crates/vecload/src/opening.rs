@@ -23,9 +23,10 @@ use crate::prescan::{VerdictReader, Verdicts};
 use crate::rows::RowSet;
 use crate::run_dir::{NoRunDir, RUNS, RunDir, plan_of, report_of, runs_below};
 use crate::settings::{OnInputChange, Resume, Settings};
+use crate::shard::Division;
 
 /// The version of the plan file. A reader refuses every other one.
-const PLAN_VERSION: u32 = 2;
+const PLAN_VERSION: u32 = 3;
 
 /// The plan file: what a run is of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ struct PlanFile {
     job_fingerprint: String,
     job: JobPrint,
     inputs: Vec<InputPrint>,
+    /// A name for how the inputs are divided, where the run is one of several shards.
+    division: Option<String>,
 }
 
 /// The job as it was asked for.
@@ -176,7 +179,11 @@ fn subject(job_fingerprint: &str, inputs: &[InputPrint]) -> io::Result<u128> {
 pub(crate) fn open(asked: Asked<'_>) -> Result<Opened, Refusal> {
     let job_fingerprint = asked.job.fingerprint()?;
     let path = match &asked.settings.run_dir {
-        Some(path) => path.clone(),
+        // All shards are given the same directory, and none is in another one's way.
+        Some(path) => match asked.settings.shard {
+            Some(shard) => path.join(shard.folder()),
+            None => path.clone(),
+        },
         None => {
             if asked.settings.resume == Resume::Auto {
                 refuse_second_run(&job_fingerprint, asked.commands)?;
@@ -196,7 +203,15 @@ pub(crate) fn open(asked: Asked<'_>) -> Result<Opened, Refusal> {
 }
 
 fn begin(dir: RunDir, asked: Asked<'_>, job_fingerprint: String) -> Result<Opened, Refusal> {
-    let mut state = State::new(Ledger::new(asked.plan));
+    let mut ledger = Ledger::new(asked.plan);
+    let division = asked.settings.shard.map(|shard| {
+        let division = Division::new(asked.plan, shard.of());
+        division
+            .others(shard)
+            .for_each(|split| ledger.leave_out(split));
+        division.name()
+    });
+    let mut state = State::new(ledger);
     state.attempts = 1;
     let inputs = InputPrint::of_plan(asked.plan)?;
     let checkpoint = Checkpoint::begin(Box::new(RunDisk::new(dir.path())), &state, 0)?;
@@ -208,6 +223,7 @@ fn begin(dir: RunDir, asked: Asked<'_>, job_fingerprint: String) -> Result<Opene
         job_fingerprint,
         job: asked.job,
         inputs,
+        division,
     };
     // After the checkpoint: where there is a plan there is one.
     write_plan(&dir, &file)?;
@@ -272,6 +288,13 @@ fn go_on(
                 "the input {first} since the run in {path} was begun{others}; put it back, \
                  read it again from its beginning with --on-input-change restart-file, \
                  or name a new directory for a new run"
+            )));
+        }
+        if asked.settings.shard.is_some() {
+            return Err(Refusal::Words(format!(
+                "the input {first} since the run in {path} was begun{others}; shards divide their inputs as they \
+                 were at the beginning, so that restart-file is not for them: put it back, or name a new \
+                 directory for a new run of all shards"
             )));
         }
         tracing::warn!(changed = %first, more, "changed inputs are read from their beginning");

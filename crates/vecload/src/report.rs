@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use vecload_source::Plan;
+use vecload_source::{Filtered, Plan};
 
 use crate::checkpoint::State;
 use crate::ledger::{Books, Ledger};
 use crate::pipeline::Finished;
 use crate::run_dir::replace;
+use crate::shard::Shard;
 use crate::stop::{ExitCode, StopReason};
 use crate::traffic::TrafficCounts;
 use crate::usage;
@@ -45,6 +46,8 @@ pub struct Report {
     pub run_id: String,
     /// A name for the job: the same for the same target, inputs and policies.
     pub job_fingerprint: String,
+    /// The share of the inputs that the run is of, as `I/N`; the books are of that share.
+    pub shard: Option<Shard>,
     /// How often the run was begun or continued.
     pub attempts_of_run: u32,
     /// The command that continues the run, if anything is left to do.
@@ -214,6 +217,7 @@ pub(crate) struct Header {
     pub(crate) exit_zero_on_rejects: bool,
     pub(crate) run_dir: PathBuf,
     pub(crate) job_fingerprint: String,
+    pub(crate) shard: Option<Shard>,
     /// Of each input, in their order.
     pub(crate) fingerprints: Vec<String>,
     pub(crate) resume_command: Option<String>,
@@ -287,7 +291,8 @@ impl Report {
         took: Duration,
     ) -> Self {
         let ledger = &state.ledger;
-        let inputs = with_filtered(ledger, plan);
+        let filtered = filtered(header, plan);
+        let inputs = with_filtered(ledger, &filtered);
         let total: Books = inputs.iter().sum();
         let (rows, bytes) = ledger.unread(&plan.splits);
         let seconds = took.as_secs_f64().max(1e-3);
@@ -301,6 +306,7 @@ impl Report {
             vecload_version: env!("CARGO_PKG_VERSION"),
             run_id: header.run_id.clone(),
             job_fingerprint: header.job_fingerprint.clone(),
+            shard: header.shard,
             attempts_of_run: state.attempts,
             resume_command: header.resume_command.clone(),
             status: Status::Running,
@@ -341,8 +347,7 @@ impl Report {
             records_superseded: total.superseded,
             records_rejected: total.rejected,
             records_filtered: total.filtered,
-            filtered_bytes: plan
-                .filtered()
+            filtered_bytes: filtered
                 .iter()
                 .filter(|filtered| filtered.rows.is_none())
                 .map(|filtered| filtered.bytes)
@@ -421,9 +426,18 @@ impl Report {
     }
 }
 
+/// What the limit leaves out of each input. It is in no split; of several shards the first one has it in its
+/// books, so that all books together hold it once.
+fn filtered(header: &Header, plan: &Plan) -> Vec<Filtered> {
+    match header.shard {
+        Some(shard) if shard.index() > 0 => vec![Filtered::NOTHING; plan.filtered().len()],
+        _ => plan.filtered().to_vec(),
+    }
+}
+
 /// The books of each input, with the rows that the plan leaves out: those are as good as read.
-fn with_filtered(ledger: &Ledger, plan: &Plan) -> Vec<Books> {
-    let filtered = plan.filtered().iter().map(|filtered| filtered.rows);
+fn with_filtered(ledger: &Ledger, filtered: &[Filtered]) -> Vec<Books> {
+    let filtered = filtered.iter().map(|filtered| filtered.rows);
     ledger
         .inputs
         .iter()

@@ -152,6 +152,13 @@ impl RunDir {
         replace(&self.path.join(BASELINE), &serde_json::to_vec(counts)?)
     }
 
+    /// Whether the run's report says that it is complete.
+    pub(crate) fn is_reported_complete(&self) -> io::Result<bool> {
+        let report = report_of(&self.path)?.unwrap_or_default();
+        let report: Value = serde_json::from_slice(&report).unwrap_or_default();
+        Ok(report["status"] == "complete")
+    }
+
     /// Sets a field of the run's report, if it has one.
     pub(crate) fn add_to_report(&self, field: &str, value: &impl Serialize) -> io::Result<()> {
         let Some(report) = report_of(&self.path)? else {

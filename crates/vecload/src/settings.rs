@@ -19,6 +19,7 @@ pub use values::{
     OnInputChange, Pacing, ProgressStyle, Resume, Sample, TimestampForm,
 };
 
+use crate::shard::Shard;
 use crate::units::{ByteRate, Bytes, RequestRate, Span};
 
 /// Every setting of a load. `config/reference.toml` has them all, with their reasons.
@@ -57,6 +58,9 @@ pub struct Settings {
     /// How many records to read, of all inputs together; unset is all.
     #[serde(deserialize_with = "values::some_from_text")]
     pub limit: Option<u64>,
+    /// The share of the inputs that this process loads; unset is all of them. Each share is a run of its own.
+    #[serde(deserialize_with = "values::some_from_text")]
+    pub shard: Option<Shard>,
     /// The column of the ids; unset, it is found by the names in use. So with the other columns.
     pub id_column: Option<String>,
     /// The column of the dense vectors.
@@ -93,8 +97,9 @@ pub struct Settings {
     /// How the rate of a namespace is found.
     pub pacing: Pacing,
     /// The processes that load into the same namespaces at the same time.
-    #[serde(deserialize_with = "from_text")]
-    pub replicas: u32,
+    /// Unset, as many as there are shards.
+    #[serde(deserialize_with = "values::some_from_text")]
+    pub replicas: Option<u32>,
     /// The most bytes per second of one namespace, over all replicas. Unset is not `none`: the
     /// documented ceiling is then a hint for adaptive pacing and the limit of fixed pacing.
     pub namespace_rate: Option<ByteRate>,
@@ -174,6 +179,7 @@ impl Default for Settings {
             files_from: None,
             namespace_from_dir: false,
             limit: None,
+            shard: None,
             id_column: None,
             vector_column: None,
             sparse_column: None,
@@ -193,7 +199,7 @@ impl Default for Settings {
             // The service's documented limit.
             request_records: 1000,
             pacing: Pacing::Adaptive,
-            replicas: 1,
+            replicas: None,
             namespace_rate: None,
             namespace_requests: None,
             total_rate: ByteRate(None),
@@ -260,11 +266,19 @@ impl Settings {
         for (setting, value) in [
             ("request_records", self.request_records),
             ("in_flight", self.in_flight),
-            ("replicas", self.replicas as usize),
+            ("replicas", self.replica_count() as usize),
         ] {
             if value == 0 {
                 return wrong(setting, "it must be 1 at least".to_owned());
             }
+        }
+        if self.shard.is_some() && self.run_dir.is_none() {
+            return wrong(
+                "shard",
+                "it needs a run directory, so that all shards of a load are found in one place; give all of \
+                 them the same --run-dir"
+                    .to_owned(),
+            );
         }
         for (setting, span) in [
             ("attempt_timeout", self.attempt_timeout),
@@ -277,6 +291,16 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// The number of processes that share the rates of a namespace.
+    pub(crate) fn replica_count(&self) -> u32 {
+        self.replicas.or(self.shard.map(Shard::of)).unwrap_or(1)
+    }
+
+    /// Whether nobody else loads into the namespaces, as far as the settings tell.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.replica_count() == 1 && self.shard.is_none()
     }
 
     /// The number of CPU workers.

@@ -55,7 +55,7 @@ impl Load {
             baseline: baseline.as_ref(),
             source: if has_stream { Err(NO_STREAM) } else { Ok(plan) },
             complete: true,
-            alone: settings.replicas == 1,
+            alone: settings.is_alone(),
             loaded: run.loaded,
         };
         let prover = Prover::new(client, rules, &self.stop.0, settings);

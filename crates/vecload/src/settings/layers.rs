@@ -18,6 +18,9 @@ const KNOWN_VARIABLES: [(&str, &str); 5] = [
     ("PINECONE_ADDITIONAL_HEADERS", "additional_headers"),
 ];
 
+/// What makes a shard: Kubernetes gives each pod of an Indexed Job its index, and the manifest their number.
+const SHARD_VARIABLES: (&str, &str) = ("JOB_COMPLETION_INDEX", "VECLOAD_SHARDS");
+
 /// Settings whose value no message may hold.
 const SECRETS: [&str; 2] = ["api_key", "additional_headers"];
 
@@ -82,9 +85,14 @@ impl Layers {
     /// tools use. An empty one is as good as none.
     #[must_use]
     pub fn environment(self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut found: Vec<(bool, Single)> = variables
+        let variables: Vec<(String, String)> = variables
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
+            .collect();
+        let shard = shard_of(&variables);
+        let mut found: Vec<(bool, Single)> = variables
+            .into_iter()
+            .filter(|(variable, _)| *variable != SHARD_VARIABLES.1)
             .filter_map(|(variable, value)| {
                 let known = KNOWN_VARIABLES.iter().find(|(name, _)| *name == variable);
                 let (own, setting) = match known {
@@ -101,6 +109,7 @@ impl Layers {
                     },
                 ))
             })
+            .chain(shard.map(|shard| (false, shard)))
             .collect();
         // Our own variable wins over the one that all tools share.
         found.sort_by_key(|(own, _)| *own);
@@ -178,6 +187,21 @@ impl Layers {
             .map(describe)
             .unwrap_or_default()
     }
+}
+
+/// The shard that an environment makes. An index alone makes none: whatever runs in an Indexed Job has one.
+fn shard_of(variables: &[(String, String)]) -> Option<Single> {
+    let value = |wanted: &str| {
+        let mut variables = variables.iter();
+        variables.find_map(|(name, value)| (name == wanted).then_some(value.as_str()))
+    };
+    let (index, shards) = SHARD_VARIABLES;
+    let of = value(shards)?;
+    Some(Single {
+        setting: "shard".to_owned(),
+        value: format!("{}/{of}", value(index).unwrap_or_default()),
+        place: format!("the environment variables {index} and {shards}"),
+    })
 }
 
 /// The number of the line at which a span begins, from 1.

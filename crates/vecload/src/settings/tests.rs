@@ -179,3 +179,40 @@ fn the_reference_file_is_complete_and_true() {
         .expect("good");
     assert_eq!(serde_json::to_value(settings).expect("JSON"), defaults);
 }
+
+/// Scenario: an Indexed Job that says how many shards there are, one that does not, and a shard given beside it.
+/// Guarantees: index and number make the shard, and with it the replicas; an index alone makes none; a flag or
+/// our own variable wins; what cannot be a shard is refused, and both variables are named.
+#[test]
+fn an_indexed_job_makes_the_shard() {
+    let job = [
+        ("JOB_COMPLETION_INDEX", "3"),
+        ("VECLOAD_SHARDS", "8"),
+        ("VECLOAD_RUN_DIR", "runs"),
+    ];
+    let shard = |layers: Layers| {
+        let settings = layers.settle().expect("good");
+        let shard = settings.shard.map(|shard| shard.to_string());
+        (shard, settings.replica_count())
+    };
+    assert_eq!(shard(environment(&job)), (Some("3/8".to_owned()), 8));
+    assert_eq!(shard(environment(&job[..1])), (None, 1));
+    let replicas = environment(&job).flag("replicas", "2");
+    assert_eq!(shard(replicas), (Some("3/8".to_owned()), 2));
+    let flag = environment(&job).flag("shard", "0/2");
+    assert_eq!(shard(flag), (Some("0/2".to_owned()), 2));
+    let own = [&job[..], &[("VECLOAD_SHARD", "1/4")]].concat();
+    assert_eq!(shard(environment(&own)).0, Some("1/4".to_owned()));
+
+    let error = |variables: &[(&str, &str)]| {
+        let error = environment(variables).settle().expect_err("wrong");
+        error.to_string()
+    };
+    assert_eq!(
+        error(&job[1..]),
+        "shard in the environment variables JOB_COMPLETION_INDEX and VECLOAD_SHARDS: \
+         `/8` is no shard; write it I/N, counted from 0: 0/8 to 7/8"
+    );
+    let words = error(&job[..2]);
+    assert!(words.contains("the same --run-dir"), "{words}");
+}

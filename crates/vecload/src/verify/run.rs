@@ -90,7 +90,7 @@ impl Verify {
                 baseline: run.baseline.as_ref(),
                 source: plan.as_ref().ok_or(NO_STREAM),
                 complete: run.state.ledger.is_complete(),
-                alone: settings.replicas == 1,
+                alone: settings.is_alone(),
                 loaded: None,
             })
             .await;

@@ -7,6 +7,7 @@
 
 mod continuing;
 mod refusals;
+mod sharding;
 
 use std::path::{Path, PathBuf};
 
@@ -121,7 +122,8 @@ fn good_line(id: &str) -> String {
     )
 }
 
-fn ids(name: &str, count: usize) -> impl Iterator<Item = String> {
+fn ids(name: &str, count: usize) -> impl Iterator<Item = String> + use<> {
+    let name = name.to_owned();
     (0..count).map(move |number| format!("{name}-{number}"))
 }
 
