@@ -18,7 +18,15 @@ pub(crate) enum Command {
     Check(Box<LoadArguments>),
     Verify(Box<VerifyArguments>),
     Bench(Box<BenchArguments>),
+    Report(ReportArguments),
     Serve(ServeArguments),
+}
+
+/// The arguments of `vecload report`.
+#[derive(Debug)]
+pub(crate) struct ReportArguments {
+    pub(crate) run_dirs: Vec<PathBuf>,
+    pub(crate) json: bool,
 }
 
 /// The arguments of `vecload verify`.
@@ -98,6 +106,16 @@ Exit codes:
   8    it could not be known within --verify-timeout
   70   a bug in vecload";
 
+const REPORT_EXIT_CODES: &str = "\
+Exit codes:
+  0    everything arrived: all shards are complete, and the books of each input add up
+  1    the same, but some records are rejected
+  2    wrong usage
+  3    no such run, or shards that are not of one load and the same inputs
+  4, 5 a run stopped so, and a new attempt alone does not mend it
+  6    a run goes on, was interrupted or is missing; its command continues it
+  7, 8 a run was verified with that outcome";
+
 /// Parses the command line.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     let matches = command().try_get_matches_from(arguments)?;
@@ -108,6 +126,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(("load", matches)) => Command::Load(Box::new(load_arguments(matches))),
         Some(("check", matches)) => Command::Check(Box::new(load_arguments(matches))),
         Some(("verify", matches)) => Command::Verify(Box::new(verify_arguments(matches))),
+        Some(("report", matches)) => Command::Report(report_arguments(matches)),
         Some(("bench", matches)) => Command::Bench(Box::new(bench::parsed(matches))),
         Some(("serve", matches)) => Command::Serve(serve_arguments(matches)),
         _ => unreachable!("clap requires one of the subcommands"),
@@ -126,6 +145,7 @@ pub(crate) fn command() -> clap::Command {
         .subcommand(check())
         .subcommand(bench::command())
         .subcommand(verify())
+        .subcommand(report())
         .subcommand(serve())
 }
 
@@ -173,6 +193,32 @@ fn verify() -> clap::Command {
                 .value_parser(value_parser!(PathBuf)),
         );
     flags::add_for_verify(with_words(command)).arg(config())
+}
+
+fn report() -> clap::Command {
+    clap::Command::new("report")
+        .about("Say how runs stand, and whether a load in shards arrived whole")
+        .long_about(
+            "Say how runs stand, and whether a load in shards arrived whole.\n\n\
+             Adds up the books of all runs that it is given. It only reads, also while the runs go on. Shards count as \
+             one corpus where they are of one load, found the same inputs, divide them in the same way, and none is \
+             missing.",
+        )
+        .after_help(REPORT_EXIT_CODES)
+        .arg(
+            Arg::new("reported_runs")
+                .value_name("DIR")
+                .help("Directories of runs, or of several runs: the --run-dir of a load in shards")
+                .required(true)
+                .num_args(1..)
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .help("Print the report as JSON on stdout")
+                .action(ArgAction::SetTrue),
+        )
 }
 
 fn config() -> Arg {
@@ -321,6 +367,14 @@ fn verify_arguments(matches: &ArgMatches) -> VerifyArguments {
         config: matches.get_one::<PathBuf>("config").cloned(),
         flags: flags::given_for_verify(matches),
         verbosity: verbosity(matches),
+    }
+}
+
+fn report_arguments(matches: &ArgMatches) -> ReportArguments {
+    let dirs = matches.get_many::<PathBuf>("reported_runs");
+    ReportArguments {
+        run_dirs: dirs.into_iter().flatten().cloned().collect(),
+        json: matches.get_flag("json"),
     }
 }
 

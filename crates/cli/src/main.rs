@@ -11,6 +11,7 @@ mod load;
 mod logging;
 mod next_command;
 mod progress;
+mod report;
 mod serve;
 mod signals;
 mod verify;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => runtime.block_on(check::check(*arguments)),
         Command::Bench(arguments) => runtime.block_on(bench::bench(*arguments)),
         Command::Verify(arguments) => runtime.block_on(verify::verify(*arguments)),
+        Command::Report(arguments) => report::report(&arguments),
         Command::Serve(arguments) => runtime.block_on(serve::serve(arguments)),
     };
     // What is left on the runtime is of no use any more.

@@ -27,6 +27,13 @@ impl Digest {
     }
 }
 
+impl Digest {
+    /// The digest that is shown so; of what is none, that of no records.
+    pub(crate) fn from_hexadecimal(text: &str) -> Self {
+        Self(u128::from_str_radix(text, 16).unwrap_or(0))
+    }
+}
+
 impl AddAssign for Digest {
     fn add_assign(&mut self, other: Self) {
         self.0 = self.0.wrapping_add(other.0);

@@ -16,6 +16,10 @@ use vecload_source::{Format, Input, InputKind, Plan};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::settings::Settings;
+use crate::shard::Shard;
+
+/// The setting that tells the shards of one load apart.
+const SHARD: &str = "shard";
 
 /// How much of a JSONL file is looked at, at each end.
 const END_BYTES: u64 = 64 << 10;
@@ -132,6 +136,18 @@ impl JobPrint {
         let inputs = self.0.get(INPUTS).and_then(Value::as_array);
         let inputs = inputs.into_iter().flatten().filter_map(Value::as_str);
         inputs.map(str::to_owned).collect()
+    }
+
+    /// The share of the load that it is, if it is one.
+    pub(crate) fn shard(&self) -> Option<Shard> {
+        self.0.get(SHARD).and_then(Value::as_str)?.parse().ok()
+    }
+
+    /// A name for the job that all shards of a load have.
+    pub(crate) fn of_all_shards(&self) -> io::Result<String> {
+        let mut job = self.clone();
+        job.0.remove(SHARD);
+        job.fingerprint()
     }
 
     /// A name for the job.

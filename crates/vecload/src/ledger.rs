@@ -112,6 +112,11 @@ impl Books {
         self.read.saturating_sub(self.settled())
     }
 
+    /// Whether every record that was read is settled, and no other.
+    pub(crate) fn balance(&self) -> bool {
+        self.read == self.settled()
+    }
+
     fn settled(&self) -> u64 {
         self.loaded + self.superseded + self.rejected + self.filtered
     }

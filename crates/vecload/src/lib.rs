@@ -54,6 +54,7 @@ mod machine;
 mod memory;
 mod namespace;
 mod opening;
+mod overview;
 mod pacer;
 mod pipeline;
 mod prescan;
@@ -78,6 +79,7 @@ pub use ledger::Books;
 pub use load::{Load, LoadBuilder, LoadError, Notice, PrescanProgress, Progress, StopHandle};
 pub use machine::Machine;
 pub use opening::NextCommand;
+pub use overview::{Overview, RunOverview};
 pub use report::{
     InputReport, Latency, NamespaceReport, Report, SCHEMA_VERSION, Status, TargetReport, Unread,
     WriteUnits,

@@ -23,24 +23,24 @@ use crate::prescan::{VerdictReader, Verdicts};
 use crate::rows::RowSet;
 use crate::run_dir::{NoRunDir, RUNS, RunDir, plan_of, report_of, runs_below};
 use crate::settings::{OnInputChange, Resume, Settings};
-use crate::shard::Division;
+use crate::shard::{Division, Shard};
 
 /// The version of the plan file. A reader refuses every other one.
 const PLAN_VERSION: u32 = 3;
 
 /// The plan file: what a run is of.
 #[derive(Debug, Serialize, Deserialize)]
-struct PlanFile {
+pub(crate) struct PlanFile {
     /// The version of vecload that began the run.
-    vecload: String,
+    pub(crate) vecload: String,
     plan_version: u32,
-    run_id: String,
-    started_at: Timestamp,
+    pub(crate) run_id: String,
+    pub(crate) started_at: Timestamp,
     job_fingerprint: String,
-    job: JobPrint,
-    inputs: Vec<InputPrint>,
+    pub(crate) job: JobPrint,
+    pub(crate) inputs: Vec<InputPrint>,
     /// A name for how the inputs are divided, where the run is one of several shards.
-    division: Option<String>,
+    pub(crate) division: Option<String>,
 }
 
 /// The job as it was asked for.
@@ -132,6 +132,15 @@ impl Commands {
 impl fmt::Debug for Commands {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Commands").finish_non_exhaustive()
+    }
+}
+
+// === impl PlanFile ===
+
+impl PlanFile {
+    /// The share of its load that the run is, if it is one.
+    pub(crate) fn shard(&self) -> Option<Shard> {
+        self.job.shard()
     }
 }
 
@@ -439,7 +448,13 @@ pub(crate) fn recorded_target(run: &Path) -> Result<String, Refusal> {
     Ok(plan_in(run)?.job.target().to_owned())
 }
 
-fn plan_in(run: &Path) -> Result<PlanFile, Refusal> {
+/// Whether there is a run in a directory.
+pub(crate) fn has_plan(run: &Path) -> io::Result<bool> {
+    Ok(plan_of(run)?.is_some())
+}
+
+/// What the run in a directory is of.
+pub(crate) fn plan_in(run: &Path) -> Result<PlanFile, Refusal> {
     let Some(plan) = plan_of(run)? else {
         let path = run.to_owned();
         return Err(NoRunDir::NoRun { path }.into());

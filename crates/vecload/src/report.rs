@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vecload_source::{Filtered, Plan};
 
 use crate::checkpoint::State;
@@ -23,7 +23,7 @@ use crate::verify::VerifyReport;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// How a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It goes on, or its process was killed.
@@ -147,7 +147,7 @@ pub struct TargetReport {
 }
 
 /// The books of one input.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InputReport {
     /// The input as it was named.
     pub path: String,
@@ -161,7 +161,7 @@ pub struct InputReport {
 }
 
 /// The books of one namespace.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NamespaceReport {
     /// Its books.
     #[serde(flatten)]
@@ -179,7 +179,7 @@ pub struct NamespaceReport {
 }
 
 /// What was not read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unread {
     /// Rows, of inputs that state their number.
     pub rows: u64,
@@ -199,7 +199,7 @@ pub struct Latency {
 }
 
 /// Write units: all records new, or all of them overwritten.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteUnits {
     /// If no record was there before.
     pub min: u64,

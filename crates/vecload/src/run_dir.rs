@@ -257,6 +257,13 @@ pub(crate) fn report_of(run: &Path) -> io::Result<Option<Vec<u8>>> {
     read_if_there(&run.join(REPORT))
 }
 
+/// When the run in a directory last wrote down what is settled, if that can be told.
+pub(crate) fn checkpoint_written(run: &Path) -> Option<Timestamp> {
+    let entries = fs::read_dir(run.join(FOLDER)).ok()?;
+    let written = entries.filter_map(|entry| entry.ok()?.metadata().ok()?.modified().ok());
+    written.max()?.try_into().ok()
+}
+
 fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut file = match File::open(path) {
         Ok(file) => file,

@@ -59,6 +59,22 @@ pub(crate) struct Stop {
 
 // === impl ExitCode ===
 
+impl ExitCode {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Complete,
+        Self::SomeRejected,
+        Self::Usage,
+        Self::Refused,
+        Self::Short,
+        Self::Service,
+        Self::Interrupted,
+        Self::Differs,
+        Self::Unverified,
+        Self::Bug,
+    ];
+}
+
 impl From<ExitCode> for u8 {
     fn from(code: ExitCode) -> Self {
         code as Self

@@ -6,6 +6,7 @@
 )]
 
 mod continuing;
+mod overview;
 mod refusals;
 mod sharding;
 
