@@ -295,6 +295,21 @@ static GROUPS: [(&str, &[Flag]); 8] = [
             switch("json", "Print the report as JSON on stdout"),
             flag("progress", "STYLE", "auto, plain or none [default: auto]"),
             flag("log_format", "FORMAT", "text or json [default: text]"),
+            flag(
+                "metrics_addr",
+                "ADDRESS",
+                "Serve /metrics, /healthz and /readyz on that address and port",
+            ),
+            flag(
+                "metrics_push",
+                "URL",
+                "Push the metrics to that Pushgateway at the end",
+            ),
+            flag(
+                "termination_message",
+                "PATH",
+                "Write one line there on how the load ended",
+            ),
         ],
     ),
 ];
@@ -408,6 +423,9 @@ mod tests {
             "run_dir",
             "scratch_dir",
             "report",
+            "metrics_addr",
+            "metrics_push",
+            "termination_message",
         ]);
         let flags: Vec<&Flag> = GROUPS.iter().flat_map(|(_, flags)| *flags).collect();
         let found: BTreeSet<&str> = flags.iter().map(|flag| flag.setting).collect();

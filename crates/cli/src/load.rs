@@ -10,9 +10,10 @@ use vecload_local_index::{LocalIndex, Options};
 
 use crate::arguments::LoadArguments;
 use crate::check::ignored;
+use crate::metrics::Exposition;
 use crate::next_command::next_command;
 use crate::signals::Signals;
-use crate::{fail, logging, print, progress, say, verify};
+use crate::{fail, logging, print, progress, say, termination, verify};
 
 /// Loads, and says how it went.
 pub(crate) async fn load(arguments: LoadArguments) -> ExitCode {
@@ -27,16 +28,29 @@ pub(crate) async fn load(arguments: LoadArguments) -> ExitCode {
         return print_config(&settings);
     }
     logging::start(settings.log_format, arguments.verbosity);
-    match run(&arguments, settings.clone()).await {
-        Ok(report) => {
-            tell(&report, &settings);
-            report.exit_code
+    let mut exposition = None;
+    let outcome = match Exposition::start(&settings).await {
+        Ok(started) => {
+            exposition = started;
+            run(&arguments, settings.clone(), exposition.as_mut()).await
         }
-        Err((code, message)) => {
-            refuse(&message, code, settings.log_format);
-            code
-        }
+        Err(refused) => Err(refused),
+    };
+    let code = match &outcome {
+        Ok(report) => report.exit_code,
+        Err((code, _)) => *code,
+    };
+    if let Some(exposition) = exposition {
+        exposition.end(code).await;
     }
+    if let Some(path) = &settings.termination_message {
+        termination::leave(path, &outcome);
+    }
+    match outcome {
+        Ok(report) => tell(&report, &settings),
+        Err((_, message)) => refuse(&message, code, settings.log_format),
+    }
+    code
 }
 
 /// Says why nothing was loaded, in the last line.
@@ -87,6 +101,7 @@ pub(crate) fn print_config(settings: &Settings) -> ExitCode {
 async fn run(
     arguments: &LoadArguments,
     mut settings: Settings,
+    exposition: Option<&mut Exposition>,
 ) -> Result<Report, (ExitCode, String)> {
     let mut signals =
         Signals::listen().map_err(|error| (ExitCode::Bug, format!("signals: {error}")))?;
@@ -108,6 +123,9 @@ async fn run(
         builder = builder.notices(move |notice| say(&words(notice, format)));
     }
     let stop = builder.stop_handle();
+    if let Some(exposition) = exposition {
+        exposition.follow(builder.progress());
+    }
     let showing = tokio::spawn({
         let (watch, verbosity) = (builder.progress(), arguments.verbosity);
         async move { progress::show(&progress_settings, verbosity, watch).await }

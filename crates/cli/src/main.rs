@@ -9,11 +9,13 @@ mod check;
 mod flags;
 mod load;
 mod logging;
+mod metrics;
 mod next_command;
 mod progress;
 mod report;
 mod serve;
 mod signals;
+mod termination;
 mod verify;
 
 use std::io::{self, Write as _};

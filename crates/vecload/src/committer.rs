@@ -18,11 +18,11 @@ use vecload_source::{Part, Plan};
 use crate::checkpoint::{Checkpoint, Entry, Rows, State};
 use crate::dead_letters::{Locator, dead_letter};
 use crate::events::{Event, RejectedRow};
-use crate::ledger::{Books, Ledger, Unbalanced};
+use crate::ledger::{Books, Ledger, Unbalanced, write_units};
 use crate::prescan::VerdictReader;
 use crate::settings::MaxRejects;
 use crate::stop::{ExitCode, Stop, StopReason};
-use crate::telemetry::Metric;
+use crate::telemetry::{CheckpointAge, Metric};
 
 /// From this number of rows on a limit in percent is judged.
 const PERCENT_FROM_ROWS: u64 = 10_000;
@@ -47,6 +47,7 @@ pub(crate) struct Committer {
     checkpoint: Checkpoint,
     report: RunningReport,
     books: watch::Sender<Books>,
+    age: Arc<CheckpointAge>,
     published: Instant,
     synced: Instant,
     reported: Instant,
@@ -79,6 +80,7 @@ impl Committer {
         (state, checkpoint): (State, Checkpoint),
         report: RunningReport,
         books: watch::Sender<Books>,
+        age: Arc<CheckpointAge>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -90,6 +92,7 @@ impl Committer {
             checkpoint,
             report,
             books,
+            age,
             published: now,
             synced: now,
             reported: now,
@@ -147,7 +150,7 @@ impl Committer {
             }
             Event::Loaded(rows) => {
                 let rows_of_request = Rows(rows.rows.to_vec());
-                let records = rows_of_request.count();
+                let (records, bytes) = (rows_of_request.count(), rows.bytes);
                 self.settle(&Entry::Loaded {
                     namespace: rows.namespace.name().to_owned(),
                     rows: rows_of_request,
@@ -157,6 +160,7 @@ impl Committer {
                     changes: rows.changes,
                 })?;
                 counter!(Metric::Records.name(), "status" => "loaded").increment(records);
+                counter!(Metric::WriteUnits.name()).increment(write_units(bytes));
                 gauge!(Metric::LastSuccess.name())
                     .set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
             }
@@ -250,6 +254,7 @@ impl Committer {
             return Ok(());
         }
         self.checkpoint.sync(&self.state)?;
+        self.age.written();
         if self.reported.elapsed() >= REPORT_EVERY {
             self.reported = Instant::now();
             (self.report)(&self.state)?;

@@ -448,6 +448,6 @@ impl Ledger {
 
 /// What the service charges for a request of new records: one unit for each kilobyte, five at least
 /// (`cost` in the service's documents). Records that are overwritten cost their size again.
-fn write_units(bytes: u64) -> u64 {
+pub(crate) fn write_units(bytes: u64) -> u64 {
     bytes.div_ceil(1000).max(5)
 }

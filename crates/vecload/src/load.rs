@@ -42,7 +42,7 @@ use crate::run_dir::{RunDir, new_run_id};
 use crate::settings::{DuplicatePolicy, NestedPolicy, NullPolicy, Settings};
 use crate::stop::Stop;
 use crate::target::Pinecone;
-use crate::telemetry;
+use crate::telemetry::{self, Metric};
 use crate::traffic::{Traffic, TrafficCounts};
 use crate::waits::LimitedBy;
 
@@ -152,6 +152,12 @@ impl Load {
             inputs = plan.inputs.len(), splits = plan.splits.len(), bytes = plan.bytes(),
             target = header.target.name, shard = header.shard.map(tracing::field::display), "run begins"
         );
+        let shard = header.shard.map(|shard| shard.to_string());
+        metrics::gauge!(
+            Metric::RunInfo.name(), "run_id" => header.run_id.clone(),
+            "shard" => shard.unwrap_or_default(), "version" => env!("CARGO_PKG_VERSION"),
+        )
+        .set(1.0);
         let places = self.report_places(&run.dir);
         let none = TrafficCounts::default();
         let begun = Report::running(&header, &plan, &run.state, none, Duration::ZERO);

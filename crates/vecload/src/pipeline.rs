@@ -17,7 +17,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use vecload_source::Plan;
 
 use crate::batch::{EncodedBatch, largest};
@@ -39,7 +39,7 @@ use crate::settings::MaxRejects;
 use crate::stall::Stall;
 use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Target;
-use crate::telemetry::{Metric, NamespaceLabels};
+use crate::telemetry::{CheckpointAge, Metric, NamespaceLabels};
 use crate::traffic::Traffic;
 use crate::units::ByteRate;
 use crate::worker::Worker;
@@ -104,6 +104,8 @@ pub(crate) struct Finished {
 const SEALED: usize = 16;
 /// Events that wait for the committer.
 const EVENTS: usize = 256;
+/// How often the rates of the pacers are published.
+const RATES_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs a job to its end.
 pub(crate) async fn run<T: Target>(
@@ -139,6 +141,7 @@ pub(crate) async fn run<T: Target>(
     }
     drop(split_in);
     let verdicts = job.verdicts.as_ref().map(VerdictReader::new);
+    let age = Arc::new(CheckpointAge::new());
     let committer = Committer::new(
         Arc::clone(&job.plan),
         Arc::clone(&stop),
@@ -147,6 +150,7 @@ pub(crate) async fn run<T: Target>(
         progress,
         report,
         books,
+        Arc::clone(&age),
     );
     let committer = tokio::task::spawn_blocking(move || committer.run(&events));
 
@@ -174,7 +178,7 @@ pub(crate) async fn run<T: Target>(
     }
     drop((sealed_in, splits));
     let mut watchers = JoinSet::new();
-    watchers.spawn(tick(events_in.clone()));
+    watchers.spawn(tick(events_in.clone(), age));
     if let Some(limit) = knobs.time_limit {
         limit.watch(&stop, &mut watchers);
     }
@@ -313,9 +317,11 @@ impl TimeLimit {
     }
 }
 
-/// Wakes the committer every second, so that it makes durable what it has while nothing else happens.
-async fn tick(events: async_channel::Sender<Event>) {
+/// Wakes the committer every second, so that it makes durable what it has while nothing else happens, and says how
+/// long ago it did.
+async fn tick(events: async_channel::Sender<Event>, age: Arc<CheckpointAge>) {
     loop {
+        age.publish();
         tokio::time::sleep(SYNC_EVERY).await;
         // Where the channel is full the committer is awake.
         let _ = events.try_send(Event::Tick);
@@ -339,12 +345,19 @@ async fn dispatch<T: Target>(
     let labels = NamespaceLabels::default();
     let mut lanes: HashMap<usize, Arc<Lane>> = HashMap::new();
     let mut deliveries = JoinSet::new();
+    let mut published = tokio::time::interval(RATES_EVERY);
+    published.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = published.tick() => {
+                let rates = lanes.values();
+                let rates = rates.filter_map(|lane| Some((lane.namespace.name(), lane.rate()?)));
+                labels.publish_rates(rates);
+            }
             batch = sealed.recv() => {
                 let Ok(batch) = batch else { break };
                 let lane = lanes.entry(batch.namespace.index).or_insert_with(|| {
-                    new_lane(&batch.namespace, knobs, &shared, &labels)
+                    new_lane(&batch.namespace, knobs, &shared)
                 });
                 let (lane, sending) = (Arc::clone(lane), Arc::clone(sending));
                 deliveries.spawn(async move { sending.deliver(&lane, batch).await });
@@ -357,20 +370,11 @@ async fn dispatch<T: Target>(
     lanes
 }
 
-fn new_lane(
-    namespace: &Arc<Namespace>,
-    knobs: &Knobs,
-    shared: &Arc<Shared>,
-    labels: &NamespaceLabels,
-) -> Arc<Lane> {
+fn new_lane(namespace: &Arc<Namespace>, knobs: &Knobs, shared: &Arc<Shared>) -> Arc<Lane> {
     // Each lane has a stream of jitter of its own, so that the order of answers elsewhere does not
     // change it.
     let random = StdRng::seed_from_u64(knobs.seed.wrapping_add(namespace.index as u64));
     let pacer = Pacer::new(&knobs.rates, Instant::now(), random);
-    if let Some(rate) = pacer.rate() {
-        let label = labels.label(namespace.name());
-        metrics::gauge!(Metric::PacerRate.name(), "namespace" => label).set(rate);
-    }
     Arc::new(Lane::new(Arc::clone(namespace), pacer, Arc::clone(shared)))
 }
 

@@ -7,6 +7,7 @@
 mod layers;
 mod values;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -160,6 +161,13 @@ pub struct Settings {
     pub progress: ProgressStyle,
     /// The form of log lines.
     pub log_format: LogFormat,
+    /// Where the metrics of the load can be read over HTTP while it goes on.
+    #[serde(deserialize_with = "values::some_from_text")]
+    pub metrics_addr: Option<SocketAddr>,
+    /// The Pushgateway that gets the metrics at the end.
+    pub metrics_push: Option<String>,
+    /// A file that gets one line on how the load ended.
+    pub termination_message: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -231,6 +239,9 @@ impl Default for Settings {
             json: false,
             progress: ProgressStyle::Auto,
             log_format: LogFormat::Text,
+            metrics_addr: None,
+            metrics_push: None,
+            termination_message: None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod duplicates;
 mod exits;
 mod json;
 mod memory;
+mod metrics;
 mod process;
 mod secrets;
 mod signals;
