@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use clap_complete::Shell;
 
 use vecload_local_index::Metric;
 
@@ -20,6 +21,10 @@ pub(crate) enum Command {
     Bench(Box<BenchArguments>),
     Report(ReportArguments),
     Serve(ServeArguments),
+    /// The script for that shell.
+    Completions(Shell),
+    /// The page of that subcommand, or of the whole command.
+    Man(Option<String>),
 }
 
 /// The arguments of `vecload report`.
@@ -127,6 +132,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(("check", matches)) => Command::Check(Box::new(load_arguments(matches))),
         Some(("verify", matches)) => Command::Verify(Box::new(verify_arguments(matches))),
         Some(("report", matches)) => Command::Report(report_arguments(matches)),
+        Some(("completions", matches)) => {
+            let shell = matches.get_one::<Shell>("shell").copied();
+            Command::Completions(shell.unwrap_or(Shell::Bash))
+        }
+        Some(("man", matches)) => Command::Man(matches.get_one::<String>("page").cloned()),
         Some(("bench", matches)) => Command::Bench(Box::new(bench::parsed(matches))),
         Some(("serve", matches)) => Command::Serve(serve_arguments(matches)),
         _ => unreachable!("clap requires one of the subcommands"),
@@ -147,6 +157,8 @@ pub(crate) fn command() -> clap::Command {
         .subcommand(verify())
         .subcommand(report())
         .subcommand(serve())
+        .subcommand(completions())
+        .subcommand(man())
 }
 
 fn load() -> clap::Command {
@@ -193,6 +205,28 @@ fn verify() -> clap::Command {
                 .value_parser(value_parser!(PathBuf)),
         );
     flags::add_for_verify(with_words(command)).arg(config())
+}
+
+fn completions() -> clap::Command {
+    clap::Command::new("completions")
+        .about("Print a completion script for a shell")
+        .arg(
+            Arg::new("shell")
+                .value_name("SHELL")
+                .help("The shell that is to read it")
+                .required(true)
+                .value_parser(value_parser!(Shell)),
+        )
+}
+
+fn man() -> clap::Command {
+    clap::Command::new("man")
+        .about("Print a man page, as roff")
+        .arg(
+            Arg::new("page")
+                .value_name("COMMAND")
+                .help("Of which subcommand; without it, of vecload itself"),
+        )
 }
 
 fn report() -> clap::Command {

@@ -25,6 +25,11 @@ pub(crate) fn start(format: LogFormat, Verbosity(verbosity): Verbosity) {
     // Fails only where the program has logging already; then that one is as good.
     let _ = match format {
         LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        // Each line has the run that it is of under `span`.
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .try_init(),
     };
 }

@@ -6,6 +6,7 @@
 mod arguments;
 mod bench;
 mod check;
+mod definitions;
 mod flags;
 mod load;
 mod logging;
@@ -54,6 +55,8 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => runtime.block_on(bench::bench(*arguments)),
         Command::Verify(arguments) => runtime.block_on(verify::verify(*arguments)),
         Command::Report(arguments) => report::report(&arguments),
+        Command::Completions(shell) => definitions::completions(shell),
+        Command::Man(of) => definitions::man(of.as_deref()),
         Command::Serve(arguments) => runtime.block_on(serve::serve(arguments)),
     };
     // What is left on the runtime is of no use any more.

@@ -170,8 +170,8 @@ impl<T: Target> Sending<T> {
                 lane.pause(wait);
             }
             tracing::debug!(
-                namespace = lane.namespace.name(), attempts, ?wait, error = %failure,
-                "attempt failed"
+                namespace = lane.namespace.name(), request_id = failure.request_id, attempts, ?wait,
+                error = %failure, "attempt failed"
             );
             self.stall.failed(&failure);
             tokio::select! {

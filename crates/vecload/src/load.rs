@@ -16,6 +16,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use vecload_pinecone::{
     Client, ClientSettings, IndexShape, Limits, MetadataPolicy, OnNested, OnNull,
 };
@@ -152,6 +153,8 @@ impl Load {
             inputs = plan.inputs.len(), splits = plan.splits.len(), bytes = plan.bytes(),
             target = header.target.name, shard = header.shard.map(tracing::field::display), "run begins"
         );
+        // In the log lines of the run, at whatever level they are.
+        let span = tracing::error_span!("run", run_id = header.run_id);
         let shard = header.shard.map(|shard| shard.to_string());
         metrics::gauge!(
             Metric::RunInfo.name(), "run_id" => header.run_id.clone(),
@@ -185,7 +188,8 @@ impl Load {
             began: started,
             limit: limit.0,
         });
-        let verdicts = match self.verdicts(&run, &plan, time_limit).await {
+        let searching = self.verdicts(&run, &plan, time_limit);
+        let verdicts = match searching.instrument(span.clone()).await {
             Ok(verdicts) => verdicts,
             Err(error) => return Err(give_up(run, error, &header, &plan, &places)),
         };
@@ -228,6 +232,7 @@ impl Load {
             &knobs(settings, time_limit, &mut random),
             handles,
         )
+        .instrument(span.clone())
         .await;
         watching.abort();
 
@@ -246,7 +251,8 @@ impl Load {
                 ledger: &finished.state.ledger,
                 loaded: Some(loaded),
             };
-            let found = self.verify(&client, shape, &plan, ran).await?;
+            let verifying = self.verify(&client, shape, &plan, ran);
+            let found = verifying.instrument(span).await?;
             report.add_verification(found);
             report
                 .write(&places)

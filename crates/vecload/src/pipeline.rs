@@ -18,6 +18,7 @@ use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument as _, Span};
 use vecload_source::Plan;
 
 use crate::batch::{EncodedBatch, largest};
@@ -152,7 +153,12 @@ pub(crate) async fn run<T: Target>(
         books,
         Arc::clone(&age),
     );
-    let committer = tokio::task::spawn_blocking(move || committer.run(&events));
+    // Threads and tasks know nothing of the span that says in their log lines which run it is.
+    let span = Span::current();
+    let committer = tokio::task::spawn_blocking({
+        let span = span.clone();
+        move || span.in_scope(|| committer.run(&events))
+    });
 
     let mut workers = JoinSet::new();
     for _ in 0..knobs.workers {
@@ -174,7 +180,8 @@ pub(crate) async fn run<T: Target>(
             splits: splits.clone(),
             events: events_in.clone(),
         };
-        workers.spawn_blocking(move || worker.run());
+        let span = span.clone();
+        workers.spawn_blocking(move || span.in_scope(|| worker.run()));
     }
     drop((sealed_in, splits));
     let mut watchers = JoinSet::new();
@@ -196,7 +203,7 @@ pub(crate) async fn run<T: Target>(
     });
     watchers.spawn({
         let stop = Arc::clone(&stop);
-        async move { stall.watch(&stop).await }
+        async move { stall.watch(&stop).await }.in_current_span()
     });
     watchers.spawn({
         let stop = Arc::clone(&stop);
@@ -360,7 +367,8 @@ async fn dispatch<T: Target>(
                     new_lane(&batch.namespace, knobs, &shared)
                 });
                 let (lane, sending) = (Arc::clone(lane), Arc::clone(sending));
-                deliveries.spawn(async move { sending.deliver(&lane, batch).await });
+                let delivery = async move { sending.deliver(&lane, batch).await };
+                deliveries.spawn(delivery.in_current_span());
                 metrics::gauge!(Metric::QueueBatches.name()).set(sealed.len() as f64);
             }
             Some(delivered) = deliveries.join_next() => stop_on_panic(delivered, &sending.stop),

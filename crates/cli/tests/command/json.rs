@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::process::{last_line, lines, run, stderr, write};
+use crate::process::{Server, last_line, lines, run, stderr, write};
 
 /// Scenario: a load with two bad lines, with `--json`.
 /// Guarantees: stdout is the report and nothing else, as it stands in the run directory.
@@ -141,4 +141,41 @@ fn an_error_is_an_object() {
     );
     let message = last["message"].as_str().expect("words");
     assert!(message.contains("nowhere"), "{message}");
+}
+
+/// Scenario: a load into an index that fails now and then, with `--log-format json -vv`.
+/// Guarantees: the lines on failed attempts say of which run they are, which namespace and which request.
+#[test]
+fn lines_say_of_what_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&folder, "corpus.jsonl", &lines(40));
+    write(&folder, "faults.toml", "seed = 1\nunavailable = 0.3\n");
+    let server = Server::start(&folder, &["--faults", "faults.toml"]);
+    let load = [
+        &[
+            "load",
+            "corpus.jsonl",
+            "--host",
+            &server.host,
+            "--request-records",
+            "1",
+        ][..],
+        &["--run-dir", "run", "--log-format", "json", "-vv"],
+    ];
+    let output = run(&folder, &load.concat());
+    let words = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    let report = crate::process::report(&folder.path().join("run"));
+    let mut failed = 0;
+    for line in words.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        if line["message"] == "attempt failed" {
+            failed += 1;
+            assert_eq!(line["span"]["run_id"], report["run_id"], "{line}");
+            assert_eq!(line["namespace"], "__default__", "{line}");
+            assert!(line["request_id"].is_string(), "{line}");
+        }
+    }
+    assert_eq!(failed, report["retries"].as_u64().expect("a number"));
+    assert!(failed > 0, "some failed");
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "in a test a panic is the report")]
 
 mod bench;
+mod definitions;
 mod duplicates;
 mod exits;
 mod json;

@@ -55,6 +55,7 @@ fn help() {
         ("help-verify", &["verify", "--help"]),
         ("help-serve", &["serve", "--help"]),
         ("help-bench", &["bench", "--help"]),
+        ("help-report", &["report", "--help"]),
     ] {
         let output = run(&folder, arguments);
         assert!(output.stderr.is_empty(), "help belongs on stdout");
