@@ -25,6 +25,7 @@ pub(crate) fn report(arguments: &ReportArguments) -> ExitCode {
     for run in &overview.runs {
         say(&run.line(now));
     }
+    say(&overview.traffic());
     for (reason, count) in &overview.rejected_by_reason {
         say(&format!("rejected {count}: {reason}"));
     }

@@ -70,6 +70,8 @@ pub struct Overview {
     pub attempts: u64,
     /// Requests refused for their rate, in the last attempt of each run.
     pub requests_throttled: u64,
+    /// From the begin of the first run to the last checkpoint of any, in seconds; pauses count too.
+    pub seconds: f64,
     /// Acknowledged bytes per second of the runs that go on.
     pub bytes_per_second: f64,
     /// Records per second of the runs that go on.
@@ -186,6 +188,7 @@ impl Overview {
         }
         overview.content_digest = digest.to_string();
         overview.runs = found.iter().map(Found::overview).collect();
+        overview.seconds = seconds(&overview.runs);
         overview.judge(&found, misfits);
         Ok(overview)
     }
@@ -213,6 +216,7 @@ impl Overview {
             metadata_changes: BTreeMap::new(),
             attempts: 0,
             requests_throttled: 0,
+            seconds: 0.0,
             bytes_per_second: 0.0,
             records_per_second: 0.0,
             write_units: WriteUnits::default(),
@@ -323,6 +327,22 @@ impl Overview {
         } else {
             ExitCode::Complete
         };
+    }
+
+    /// What the requests of all runs came to, on one line.
+    #[must_use]
+    pub fn traffic(&self) -> String {
+        let bytes: u64 = self.namespaces.values().map(|books| books.bytes).sum();
+        format!(
+            "requests: {} in the last attempts, {} refused for their rate ({:.1} %); {:.1} MB acknowledged within \
+             {:.1} s ({:.1} MB/s)",
+            self.attempts,
+            self.requests_throttled,
+            100.0 * self.requests_throttled as f64 / self.attempts.max(1) as f64,
+            bytes as f64 / 1e6,
+            self.seconds,
+            bytes as f64 / 1e6 / self.seconds.max(1e-3),
+        )
     }
 
     /// The last line that people see.
@@ -479,6 +499,16 @@ impl Found {
             resume_command: report.and_then(|report| report.resume_command.clone()),
         }
     }
+}
+
+/// From the begin of the first run to the last checkpoint of any.
+fn seconds(runs: &[RunOverview]) -> f64 {
+    let begun = runs.iter().map(|run| run.started_at).min();
+    let written = runs.iter().filter_map(|run| run.last_checkpoint).max();
+    let took = begun
+        .zip(written)
+        .map(|(begun, written)| written.duration_since(begun));
+    took.map_or(0.0, |took| took.as_secs_f64().max(0.0))
 }
 
 /// The runs that a directory is or has.
