@@ -35,7 +35,7 @@ pub(crate) fn report(arguments: &ReportArguments) -> ExitCode {
         }
     }
     for problem in &overview.problems {
-        say(&format!("missing: {problem}"));
+        say(&format!("not complete: {problem}"));
     }
     say(&overview.summary());
     overview.exit_code

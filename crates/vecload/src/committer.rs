@@ -80,7 +80,6 @@ impl Committer {
         (state, checkpoint): (State, Checkpoint),
         report: RunningReport,
         books: watch::Sender<Books>,
-        age: Arc<CheckpointAge>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -92,12 +91,17 @@ impl Committer {
             checkpoint,
             report,
             books,
-            age,
+            age: Arc::new(CheckpointAge::new()),
             published: now,
             synced: now,
             reported: now,
             failed: false,
         }
+    }
+
+    /// How old the checkpoint is, for whoever publishes it.
+    pub(crate) fn age(&self) -> Arc<CheckpointAge> {
+        Arc::clone(&self.age)
     }
 
     /// Takes events until the last sender is gone. Runs on a thread of its own.

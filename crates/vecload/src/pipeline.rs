@@ -142,7 +142,6 @@ pub(crate) async fn run<T: Target>(
     }
     drop(split_in);
     let verdicts = job.verdicts.as_ref().map(VerdictReader::new);
-    let age = Arc::new(CheckpointAge::new());
     let committer = Committer::new(
         Arc::clone(&job.plan),
         Arc::clone(&stop),
@@ -151,8 +150,8 @@ pub(crate) async fn run<T: Target>(
         progress,
         report,
         books,
-        Arc::clone(&age),
     );
+    let age = committer.age();
     // Threads and tasks know nothing of the span that says in their log lines which run it is.
     let span = Span::current();
     let committer = tokio::task::spawn_blocking({
