@@ -122,6 +122,12 @@ impl Load {
         let started = Instant::now();
         let settings = &self.settings;
         settings.check()?;
+        if settings.shard.is_some() && settings.run_dir.is_none() {
+            return Err(LoadError::usage(
+                "a shard needs a run directory, so that all shards of a load are found in one place; give all of \
+                 them the same --run-dir",
+            ));
+        }
         telemetry::describe();
         let client = Client::new(&client_settings(settings)?)
             .map_err(|error| LoadError::usage(error.to_string()))?;

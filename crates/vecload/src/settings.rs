@@ -283,14 +283,6 @@ impl Settings {
                 return wrong(setting, "it must be 1 at least".to_owned());
             }
         }
-        if self.shard.is_some() && self.run_dir.is_none() {
-            return wrong(
-                "shard",
-                "it needs a run directory, so that all shards of a load are found in one place; give all of \
-                 them the same --run-dir"
-                    .to_owned(),
-            );
-        }
         for (setting, span) in [
             ("attempt_timeout", self.attempt_timeout),
             ("max_stall", self.max_stall),

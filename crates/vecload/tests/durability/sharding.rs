@@ -100,7 +100,7 @@ async fn shards_add_up_to_the_whole() {
 /// Scenario: more shards than splits; a shard that is complete is run again; a shard in a place where a run of the
 /// whole load is; an input that changes between two attempts of a shard.
 /// Guarantees: a shard without a split is complete at once; a complete one does nothing; the whole run is left
-/// alone; a changed input is refused also with restart-file, since it would be divided otherwise.
+/// alone; a shard without a run directory is wrong usage; a changed input is refused also with restart-file, since it would be divided otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_is_a_run_of_its_own() {
     let desk = Desk::new();
@@ -122,6 +122,12 @@ async fn a_shard_is_a_run_of_its_own() {
     let of_whole: serde_json::Value = serde_json::from_slice(&desk.report()).expect("JSON");
     assert_eq!(of_whole["records_loaded"], 70);
     assert_eq!(of_whole["shard"], serde_json::Value::Null);
+
+    let nowhere =
+        shard(&desk, &served.host, &inputs, "0/3", 1).with(|settings| settings.run_dir = None);
+    let error = nowhere.run().await.expect_err("refused");
+    assert_eq!(error.exit_code, ExitCode::Usage);
+    assert!(error.to_string().contains("the same --run-dir"), "{error}");
 
     desk.input("b.jsonl", ids("b", 31));
     let load = shard(&desk, &served.host, &inputs, "1/3", 1).with(|settings| {
