@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use clap_complete::Shell;
 
+use vecload::Span;
 use vecload_local_index::Metric;
 
 use crate::bench::arguments as bench;
@@ -65,6 +67,8 @@ pub(crate) struct ServeArguments {
     pub(crate) discard: bool,
     pub(crate) dimension: Option<u32>,
     pub(crate) metric: Option<Metric>,
+    pub(crate) indexing_delay: Duration,
+    pub(crate) initializing_for: Duration,
     pub(crate) api_key_file: Option<PathBuf>,
     pub(crate) faults: Option<PathBuf>,
     pub(crate) scenario: Option<PathBuf>,
@@ -337,6 +341,21 @@ fn serve() -> clap::Command {
                     .value_parser(|text: &str| text.parse::<Metric>()),
             )
             .arg(
+                Arg::new("indexing_delay")
+                    .long("indexing-delay")
+                    .value_name("TIME")
+                    .help("How long after its answer a write is seen by reads, e.g. 2s; at once without it")
+                    .value_parser(|text: &str| text.parse::<Span>())
+                    .conflicts_with("discard"),
+            )
+            .arg(
+                Arg::new("initializing_for")
+                    .long("initializing-for")
+                    .value_name("TIME")
+                    .help("How long an index that a client creates is not ready; it is at once without it")
+                    .value_parser(|text: &str| text.parse::<Span>()),
+            )
+            .arg(
                 Arg::new("api_key_file")
                     .long("api-key-file")
                     .value_name("FILE")
@@ -413,12 +432,19 @@ fn report_arguments(matches: &ArgMatches) -> ReportArguments {
 }
 
 fn serve_arguments(matches: &ArgMatches) -> ServeArguments {
+    let span = |name| {
+        matches
+            .get_one::<Span>(name)
+            .map_or(Duration::ZERO, |span| span.0)
+    };
     ServeArguments {
         data_dir: matches.get_one::<PathBuf>("data_dir").cloned(),
         port: matches.get_one::<u16>("port").copied().unwrap_or_default(),
         discard: matches.get_flag("discard"),
         dimension: matches.get_one::<u32>("dimension").copied(),
         metric: matches.get_one::<Metric>("metric").copied(),
+        indexing_delay: span("indexing_delay"),
+        initializing_for: span("initializing_for"),
         api_key_file: matches.get_one::<PathBuf>("api_key_file").cloned(),
         faults: matches.get_one::<PathBuf>("faults").cloned(),
         scenario: matches.get_one::<PathBuf>("scenario").cloned(),

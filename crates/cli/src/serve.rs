@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokio::net::TcpListener;
 use vecload::{ExitCode, LogFormat};
-use vecload_local_index::{Faults, LocalIndex, Options, ScenarioFile};
+use vecload_local_index::{Faults, LocalService, Options, ScenarioFile};
 
 use crate::arguments::ServeArguments;
 use crate::signals::Signals;
@@ -41,7 +41,7 @@ async fn try_serve(arguments: ServeArguments) -> Result<(), (ExitCode, String)> 
         Some(path) => Some(read(path).map_err(wrong)?.trim().to_owned()),
     };
     let refused = |error: &dyn std::fmt::Display| (ExitCode::Refused, error.to_string());
-    let index = LocalIndex::open(Options {
+    let service = LocalService::open(Options {
         data_dir: arguments.data_dir,
         discard: arguments.discard,
         faults,
@@ -49,6 +49,8 @@ async fn try_serve(arguments: ServeArguments) -> Result<(), (ExitCode, String)> 
         api_key,
         dimension: arguments.dimension,
         metric: arguments.metric,
+        indexing_delay: arguments.indexing_delay,
+        initializing_for: arguments.initializing_for,
         // Nobody could ask for it from outside the process.
         audit: false,
         ..Options::default()
@@ -65,7 +67,7 @@ async fn try_serve(arguments: ServeArguments) -> Result<(), (ExitCode, String)> 
         // A second signal does not wait for open connections.
         tokio::spawn(async move { std::process::exit(signals.next().await) });
     };
-    index
+    service
         .serve(listener, shutdown)
         .await
         .map_err(|error| refused(&error))

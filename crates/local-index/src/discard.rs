@@ -7,7 +7,6 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use prost::Message as _;
 use prost::bytes::BufMut as _;
 use tonic::body::Body;
@@ -32,7 +31,7 @@ pub(crate) struct Outline {
 }
 
 /// Reads an upsert to its end and answers it.
-pub(crate) async fn answer(index: &Index, body: Incoming, received: &Received) -> Response<Body> {
+pub(crate) async fn answer(index: &Index, body: Body, received: &Received) -> Response<Body> {
     match read(body, received, drop).await {
         Ok(outline) => acknowledge(index, &outline),
         Err(status) => status.into_http(),
@@ -41,7 +40,7 @@ pub(crate) async fn answer(index: &Index, body: Incoming, received: &Received) -
 
 /// Reads an upsert to its end, hands on its bytes, and refuses what is wrong with it as a whole.
 pub(crate) async fn read(
-    mut body: Incoming,
+    mut body: Body,
     received: &Received,
     mut each: impl FnMut(Bytes),
 ) -> Result<Outline, Status> {
@@ -50,7 +49,7 @@ pub(crate) async fn read(
         let data = match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => data,
             Ok(Err(_trailers)) => continue,
-            Err(error) => return Err(Status::from_error(error.into())),
+            Err(status) => return Err(status),
         };
         received.add(data.len());
         walk.take(&data)?;
@@ -272,7 +271,7 @@ impl Walk {
 }
 
 /// Reads a body to its end, keeping nothing.
-pub(crate) async fn drain(mut body: Incoming, received: &Received) {
+pub(crate) async fn drain(mut body: Body, received: &Received) {
     while let Some(Ok(frame)) = body.frame().await {
         received.add(frame.data_ref().map_or(0, Bytes::len));
     }

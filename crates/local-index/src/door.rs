@@ -1,8 +1,9 @@
 //! What holds for every request, before and after the service that answers it.
 //!
-//! In this order: the connection's life (a fault may cut it), the kind of request (gRPC today; REST
-//! belongs here), the key, the fate of an upsert, the conditions, the service, the request id. Faults and
-//! conditions act here and not in the service, so the service under them is the one that runs without.
+//! In this order: the connection's life (a fault may cut it), the kind of request (gRPC, or REST, which is
+//! put into the words of gRPC and its answer back into JSON), the key, the fate of an upsert, the
+//! conditions, the service, the request id. Faults and conditions act here and not in the service, so the
+//! service under them is the one that runs without.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,10 +22,12 @@ use vecload_proto::vector_service_server::VectorServiceServer;
 
 use crate::audit::{Counter, Ledger};
 use crate::conditions::{Enforced, Limit, NamespaceRefusal, Reply};
+use crate::control::{self, Control};
 use crate::discard;
 use crate::faults::{EndingKind, Outcome, Silence};
 use crate::grpc::{Api, Received};
 use crate::index::Index;
+use crate::rest;
 use crate::rules;
 
 const REQUEST_ID: &str = "x-pinecone-request-id";
@@ -74,6 +77,8 @@ impl Life {
 #[derive(Clone)]
 pub(crate) struct Door {
     pub(crate) index: Arc<Index>,
+    /// Beside the index without a name.
+    pub(crate) control: Option<Arc<Control>>,
     pub(crate) grpc: VectorServiceServer<Api>,
     pub(crate) life: Arc<Life>,
 }
@@ -86,12 +91,12 @@ impl hyper::service::Service<Request<Incoming>> for Door {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let door = self.clone();
-        Box::pin(door.answer(request))
+        Box::pin(door.answer(request.map(Body::new)))
     }
 }
 
 impl Door {
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, h2::Error> {
+    async fn answer(self, request: Request<Body>) -> Result<Response<Body>, h2::Error> {
         if self.life.ends() {
             self.life.cut.cancel();
             // The connection is dropped, and this future with it.
@@ -107,10 +112,37 @@ impl Door {
         Ok(response)
     }
 
-    async fn dispatch(mut self, request: Request<Incoming>) -> Result<Response<Body>, h2::Error> {
-        if !is_grpc(&request) {
-            return Ok(no_rest());
+    async fn dispatch(self, request: Request<Body>) -> Result<Response<Body>, h2::Error> {
+        match is_grpc(&request) {
+            true => self.grpc(request).await,
+            false => self.rest(request).await,
         }
+    }
+
+    async fn rest(self, request: Request<Body>) -> Result<Response<Body>, h2::Error> {
+        if !self.has_key(&request) {
+            self.index.ledger.unauthenticated.one();
+            discard::drain(request.into_body(), &Received::default()).await;
+            return Ok(FrontLayer(StatusCode::UNAUTHORIZED).plain_text());
+        }
+        if let Some(control) = &self.control
+            && control::owns(request.uri().path())
+        {
+            return Ok(control::answer(control, request).await);
+        }
+        match rest::into_grpc(request).await {
+            Ok((operation, request)) => {
+                let response = self.grpc(request).await?;
+                Ok(match response.extensions().get::<FrontLayer>() {
+                    Some(front) => front.plain_text(),
+                    None => rest::into_json(operation, response).await,
+                })
+            }
+            Err(refusal) => Ok(rest::refused(&refusal)),
+        }
+    }
+
+    async fn grpc(mut self, request: Request<Body>) -> Result<Response<Body>, h2::Error> {
         if !self.has_key(&request) {
             self.index.ledger.unauthenticated.one();
             let status = Status::unauthenticated("Invalid API key");
@@ -128,12 +160,12 @@ impl Door {
         Ok(self.serve(request).await)
     }
 
-    async fn serve(&mut self, request: Request<Incoming>) -> Response<Body> {
+    async fn serve(&mut self, request: Request<Body>) -> Response<Body> {
         let Ok(response) = self.grpc.call(request).await;
         response
     }
 
-    async fn upsert(&mut self, request: Request<Incoming>) -> Result<Response<Body>, h2::Error> {
+    async fn upsert(&mut self, request: Request<Body>) -> Result<Response<Body>, h2::Error> {
         let index = self.index.clone();
         let ledger = &index.ledger;
         ledger.upserts.one();
@@ -153,12 +185,24 @@ impl Door {
             }
             Outcome::Refuse => {
                 let status = Status::resource_exhausted(rules::rate_text(&index.name));
-                let response = refuse(request, &received, status).await;
+                let response = match index.dice.has_front_layer() {
+                    true => {
+                        let front = FrontLayer(StatusCode::TOO_MANY_REQUESTS);
+                        refuse_in_front(request, &received, front).await
+                    }
+                    false => refuse(request, &received, status).await,
+                };
                 ledger.throttled.one();
                 Ok(response)
             }
             Outcome::Unavailable => {
-                let response = refuse(request, &received, unavailable()).await;
+                let response = match index.dice.has_front_layer() {
+                    true => {
+                        let front = FrontLayer(StatusCode::SERVICE_UNAVAILABLE);
+                        refuse_in_front(request, &received, front).await
+                    }
+                    false => refuse(request, &received, unavailable()).await,
+                };
                 ledger.unavailable.one();
                 Ok(response)
             }
@@ -200,7 +244,7 @@ impl Door {
     async fn apply_under(
         &mut self,
         conditions: &Enforced,
-        request: Request<Incoming>,
+        request: Request<Body>,
         received: &Received,
     ) -> (Response<Body>, End) {
         let (mut parts, body) = request.into_parts();
@@ -247,7 +291,7 @@ impl Door {
 
     async fn apply(
         &mut self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         received: &Received,
     ) -> (Response<Body>, End) {
         if self.index.discard {
@@ -259,12 +303,7 @@ impl Door {
 
     /// Takes the whole request and applies it after a while, whatever has become of its client. What is
     /// still put off when the server ends is lost.
-    async fn apply_late(
-        &self,
-        request: Request<Incoming>,
-        received: &Received,
-        late_for: Duration,
-    ) {
+    async fn apply_late(&self, request: Request<Body>, received: &Received, late_for: Duration) {
         let (parts, body) = counted(request, received).into_parts();
         // A client that ends in mid-request has not sent one.
         let Ok(body) = body.collect().await else {
@@ -285,7 +324,7 @@ impl Door {
         });
     }
 
-    fn has_key(&self, request: &Request<Incoming>) -> bool {
+    fn has_key(&self, request: &Request<Body>) -> bool {
         self.index.api_key.as_ref().is_none_or(|key| {
             let given = request.headers().get("api-key");
             given.is_some_and(|given| given.as_bytes() == key.as_bytes())
@@ -295,9 +334,9 @@ impl Door {
 
 /// A request whose bytes are counted as they are read.
 fn counted(
-    request: Request<Incoming>,
+    request: Request<Body>,
     received: &Received,
-) -> Request<impl hyper::body::Body<Data = bytes::Bytes, Error = hyper::Error> + Send + 'static> {
+) -> Request<impl hyper::body::Body<Data = bytes::Bytes, Error = Status> + Send + 'static> {
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(received.clone());
     let counter = received.clone();
@@ -346,7 +385,7 @@ fn with_end(response: Response<Body>) -> (Response<Body>, End) {
     (response, end)
 }
 
-fn is_grpc(request: &Request<Incoming>) -> bool {
+fn is_grpc(request: &Request<Body>) -> bool {
     request
         .headers()
         .get(http::header::CONTENT_TYPE)
@@ -373,23 +412,39 @@ fn ended(kind: EndingKind) -> Status {
 
 /// Answers an error once the body has arrived, as a service that looked at it would: a client that
 /// is answered in mid-request may report its own broken write instead of the answer.
-async fn refuse(request: Request<Incoming>, received: &Received, status: Status) -> Response<Body> {
+async fn refuse(request: Request<Body>, received: &Received, status: Status) -> Response<Body> {
     discard::drain(request.into_body(), received).await;
     status.into_http()
 }
 
-/// The service's shape of an error for REST, with the gRPC code of UNIMPLEMENTED.
-fn no_rest() -> Response<Body> {
-    let body = serde_json::json!({
-        "code": 12,
-        "message": "the local index does not speak REST yet: use a gRPC client",
-        "details": [],
-    });
-    let mut response = Response::new(Body::new(Full::<bytes::Bytes>::from(body.to_string())));
-    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
-    response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+/// A refusal by the layer in front of the service, with its HTTP status. REST is answered a plain text.
+/// For gRPC that layer makes UNAVAILABLE of any of these (Envoy's rule for its own replies).
+#[derive(Debug, Clone, Copy)]
+struct FrontLayer(StatusCode);
+
+impl FrontLayer {
+    fn reason(self) -> &'static str {
+        self.0.canonical_reason().unwrap_or_default()
+    }
+
+    fn plain_text(self) -> Response<Body> {
+        let mut response = Response::new(Body::new(Full::<bytes::Bytes>::from(self.reason())));
+        *response.status_mut() = self.0;
+        response.headers_mut().insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain"),
+        );
+        response
+    }
+}
+
+async fn refuse_in_front(
+    request: Request<Body>,
+    received: &Received,
+    front: FrontLayer,
+) -> Response<Body> {
+    let status = Status::unavailable(front.reason());
+    let mut response = refuse(request, received, status).await;
+    response.extensions_mut().insert(front);
     response
 }

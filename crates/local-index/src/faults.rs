@@ -24,6 +24,9 @@ pub struct Faults {
     pub refuse: f64,
     /// Not applied, answered UNAVAILABLE.
     pub unavailable: f64,
+    /// What `refuse` and `unavailable` answer comes from the layer in front of the service: over REST a
+    /// plain text with 429 or 503, over gRPC UNAVAILABLE for both.
+    pub front_layer: bool,
     /// Not applied; the stream is reset (RST_STREAM) without an answer.
     pub reset: f64,
     /// Answered (or not) only after [`delay_for`](Self::delay_for).
@@ -83,6 +86,7 @@ impl Default for Faults {
             seed: 0,
             refuse: 0.0,
             unavailable: 0.0,
+            front_layer: false,
             reset: 0.0,
             delay: 0.0,
             delay_for: Duration::ZERO,
@@ -241,6 +245,11 @@ impl Dice {
     pub(crate) fn said_indexed(&self, lsn: u64) -> Option<u64> {
         let behind = self.faults.indexed_behind;
         (!self.faults.hide_indexed).then_some(lsn.saturating_sub(behind))
+    }
+
+    /// Whether refusals come from the layer in front of the service.
+    pub(crate) fn has_front_layer(&self) -> bool {
+        self.faults.front_layer
     }
 
     /// Whether an id is one that only the server knows to be bad.

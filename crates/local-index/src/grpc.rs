@@ -200,7 +200,7 @@ impl VectorService for Api {
         let request = request.into_inner();
         self.index.check_create_namespace(&request)?;
         let done = self.write(&request.name, Change::CreateNamespace).await?;
-        let description = self.index.describe_namespace(&request.name)?;
+        let description = self.index.describe_new_namespace(&request.name);
         Ok(written(description, done))
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub(crate) fn open(options: Options) -> Result<Self, OpenError> {
+    pub(crate) fn open(options: Options, shape: Option<Shape>) -> Result<Self, OpenError> {
         options
             .faults
             .check()
@@ -48,7 +48,13 @@ impl Index {
                     .to_owned(),
             ));
         }
-        if let Some(dimension) = options.dimension
+        if options.discard && !options.indexing_delay.is_zero() {
+            return Err(OpenError::Options(
+                "discard keeps nothing, so nothing can be indexed later; leave one of them out"
+                    .to_owned(),
+            ));
+        }
+        if let Some(Shape::Dense(dimension)) = shape
             && !(1..=rules::MAX_DIMENSION).contains(&dimension)
         {
             return Err(OpenError::Options(format!(
@@ -59,8 +65,9 @@ impl Index {
         let ledger = Arc::new(Ledger::new(options.audit));
         let store = Store::open(
             options.data_dir.as_deref(),
-            options.dimension,
+            shape,
             options.metric,
+            options.indexing_delay,
             ledger.clone(),
         )?;
         Ok(Self {

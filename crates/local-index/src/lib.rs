@@ -8,8 +8,8 @@
 //!
 //! It knows only the contract (`vecload-proto`) and decodes with plain prost, so it cannot share
 //! the loader's mistakes. The layers: `serve` and `wire` (connections) > `door` (what holds for every
-//! request) > `grpc` (messages) > `index` (operations and rules) > `store` (redb). REST and the
-//! control plane belong beside `grpc`, behind the same door.
+//! request) > `grpc` (messages), reached by `rest` too > `index` (operations and rules) > `store` (redb).
+//! `control` makes and keeps named indexes, each a whole of these; [`LocalService`] is all of a directory.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new()?.block_on(async {
@@ -34,12 +34,14 @@
 
 mod audit;
 mod conditions;
+mod control;
 mod discard;
 mod door;
 mod faults;
 mod filter;
 mod grpc;
 mod index;
+mod rest;
 mod rules;
 mod search;
 mod serve;
@@ -48,11 +50,13 @@ mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use vecload_proto::Vector;
 
-use store::{Change, Target};
+use control::Control;
+use store::{Change, Shape, Target};
 
 pub use audit::{Audit, Counts};
 pub use conditions::{
@@ -83,6 +87,10 @@ pub struct Options {
     pub metric: Option<Metric>,
     /// The name by which messages call the index.
     pub name: String,
+    /// How long after it was answered a write is seen by queries and other reads. Zero: at once.
+    pub indexing_delay: Duration,
+    /// How long an index that the control plane has created is not ready.
+    pub initializing_for: Duration,
     /// Keep the order of writes per id for [`LocalIndex::audit`], some 100 bytes per record.
     pub audit: bool,
 }
@@ -98,6 +106,8 @@ impl Default for Options {
             dimension: None,
             metric: None,
             name: "local".to_owned(),
+            indexing_delay: Duration::ZERO,
+            initializing_for: Duration::ZERO,
             audit: true,
         }
     }
@@ -128,7 +138,13 @@ impl LocalIndex {
     /// If the folder is in use by another process or cannot be used, holds an index of another
     /// dimension or metric, or if the options contradict each other.
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        let index = Arc::new(index::Index::open(options)?);
+        let shape = options.dimension.map(Shape::Dense);
+        Self::open_as(options, shape)
+    }
+
+    /// Opens an index of a kind, or of the one that it has.
+    fn open_as(options: Options, shape: Option<Shape>) -> Result<Self, OpenError> {
+        let index = Arc::new(index::Index::open(options, shape)?);
         Ok(Self { index })
     }
 
@@ -143,7 +159,7 @@ impl LocalIndex {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> std::io::Result<()> {
-        serve::serve(&self.index, listener, shutdown).await
+        serve::serve(&self.index, None, listener, shutdown).await
     }
 
     /// A copy of the books: what arrived, what was applied, in what order.
@@ -203,8 +219,61 @@ impl LocalIndex {
     /// The dimension of the index, once known; `None` for a sparse one.
     pub fn dimension(&self) -> Option<u32> {
         match self.index.store.shape()? {
-            store::Shape::Dense(dimension) => Some(dimension),
-            store::Shape::Sparse => None,
+            Shape::Dense(dimension) => Some(dimension),
+            Shape::Sparse => None,
         }
+    }
+}
+
+/// All that a directory holds: named indexes with the control plane that makes them, and the one index
+/// without a name that needs none.
+///
+/// The control plane and the index without a name share an address; each named index has its own, which
+/// the control plane tells.
+pub struct LocalService {
+    unnamed: LocalIndex,
+    control: Arc<Control>,
+}
+
+impl LocalService {
+    /// Opens the indexes of a directory, or a service in memory. Options that say how to behave hold for
+    /// every index; `name`, `dimension` and `metric` are those of the index without a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`LocalIndex::open`], for each of them.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        // First, since its lock is that of the directory.
+        let unnamed = LocalIndex::open(options.clone())?;
+        let control = Arc::new(Control::open(options)?);
+        Ok(Self { unnamed, control })
+    }
+
+    /// The index without a name.
+    pub fn unnamed(&self) -> &LocalIndex {
+        &self.unnamed
+    }
+
+    /// A named index, if there is one.
+    pub fn index(&self, name: &str) -> Option<LocalIndex> {
+        self.control.index(name)
+    }
+
+    /// Serves the control plane and the index without a name on a listener, and named indexes on ports of
+    /// their own, until `shutdown` is ready; then as [`LocalIndex::serve`].
+    ///
+    /// # Errors
+    ///
+    /// If a listener fails for good, or no port is free for an index.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> std::io::Result<()> {
+        self.control.start(listener.local_addr()?).await?;
+        let control = Some(self.control.clone());
+        let served = serve::serve(&self.unnamed.index, control, listener, shutdown).await;
+        self.control.stop().await;
+        served
     }
 }

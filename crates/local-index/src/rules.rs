@@ -370,7 +370,8 @@ pub(crate) fn excerpt(value: &Value) -> String {
     text
 }
 
-fn json(value: &Value) -> serde_json::Value {
+/// A value as JSON; numbers are doubles, as the service keeps them.
+pub(crate) fn json(value: &Value) -> serde_json::Value {
     match &value.kind {
         None | Some(Kind::NullValue(_)) => serde_json::Value::Null,
         Some(Kind::BoolValue(value)) => (*value).into(),

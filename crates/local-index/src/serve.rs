@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::control::Control;
 use crate::door::{Door, Life};
 use crate::grpc::Api;
 use crate::index::Index;
@@ -36,6 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn serve(
     index: &Arc<Index>,
+    control: Option<Arc<Control>>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
@@ -63,6 +65,7 @@ pub(crate) async fn serve(
         let life = Arc::new(Life::new(index.dice.life(), goaway_after));
         let door = Door {
             index: index.clone(),
+            control: control.clone(),
             grpc: Api::server(index.clone(), tasks.clone()),
             life,
         };

@@ -61,7 +61,7 @@ impl Index {
                 "Serverless and Starter indexes do not support describing index stats with metadata filtering",
             ));
         }
-        let namespaces = self.store.namespaces();
+        let namespaces = self.store.seen_namespaces();
         let count = |records: u64| u32::try_from(records).unwrap_or(u32::MAX);
         let total = namespaces.values().map(|namespace| namespace.count).sum();
         let shape = self.store.shape();
@@ -99,7 +99,7 @@ impl Index {
         let prefix = request.prefix.as_deref().unwrap_or_default();
         let mut all: Vec<NamespaceDescription> = self
             .store
-            .namespaces()
+            .seen_namespaces()
             .into_iter()
             .map(|(name, namespace)| describe(&name, namespace))
             .filter(|description| description.name.starts_with(prefix))
@@ -124,12 +124,17 @@ impl Index {
 
     pub(crate) fn describe_namespace(&self, name: &str) -> Result<NamespaceDescription, Refusal> {
         let name = rules::canonical(name);
-        match self.store.namespace(name) {
+        match self.store.seen_namespace(name) {
             Some(namespace) => Ok(describe(name, namespace)),
             // The default namespace always exists.
             None if name.is_empty() => Ok(describe(name, Namespace::default())),
             None => Err(Refusal::new(Code::NotFound, "Namespace not found")),
         }
+    }
+
+    /// A namespace that has just been created.
+    pub(crate) fn describe_new_namespace(&self, name: &str) -> NamespaceDescription {
+        describe(name, Namespace::default())
     }
 
     pub(crate) fn check_create_namespace(

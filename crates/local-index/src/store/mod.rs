@@ -8,6 +8,7 @@
 //! sorted, which gives listings by prefix and one contiguous range per namespace to search. The
 //! table of namespaces is also held in memory, as committed: it is small and asked for all the time.
 
+mod delay;
 mod edit;
 mod error;
 mod record;
@@ -18,6 +19,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -25,6 +27,7 @@ use vecload_proto::Vector;
 
 use crate::audit::Ledger;
 use crate::search::Metric;
+use delay::Delayed;
 
 pub(crate) use edit::{Patch, Target};
 pub use error::{OpenError, StoreError};
@@ -109,13 +112,16 @@ struct Shared {
     database: Database,
     state: RwLock<State>,
     ledger: Arc<Ledger>,
+    /// What readers see, where it is not what was committed last.
+    delayed: Option<Delayed>,
 }
 
 impl Store {
     pub(crate) fn open(
         dir: Option<&Path>,
-        dimension: Option<u32>,
+        shape: Option<Shape>,
         metric: Option<Metric>,
+        indexing_delay: Duration,
         ledger: Arc<Ledger>,
     ) -> Result<Self, OpenError> {
         let (database, file) = open_database(dir)?;
@@ -123,7 +129,7 @@ impl Store {
             file: file.clone(),
             source,
         };
-        let (stored_metric, state) = load(&database, dimension, metric).map_err(in_file)?;
+        let (stored_metric, state) = load(&database, shape, metric).map_err(in_file)?;
         let dir = dir.unwrap_or(Path::new("memory"));
         let mismatch = |setting, stored: String, asked: String| OpenError::Mismatch {
             dir: dir.to_owned(),
@@ -138,15 +144,20 @@ impl Store {
                 asked.to_string(),
             ));
         }
-        if let (Some(stored), Some(asked)) = (state.shape, dimension)
-            && stored != Shape::Dense(asked)
+        if let (Some(stored), Some(asked)) = (state.shape, shape)
+            && stored != asked
         {
-            return Err(mismatch("dimension", stored.to_text(), asked.to_string()));
+            return Err(mismatch("dimension", stored.to_text(), asked.to_text()));
         }
+        let delayed = match indexing_delay {
+            Duration::ZERO => None,
+            delay => Some(Delayed::new(delay, &database, &state.namespaces).map_err(in_file)?),
+        };
         let shared = Arc::new(Shared {
             database,
             state: RwLock::new(state),
             ledger,
+            delayed,
         });
         let (jobs, queue) = async_channel::bounded(QUEUE);
         let writer = std::thread::Builder::new()
@@ -178,16 +189,28 @@ impl Store {
     /// A namespace as last committed, if it exists.
     pub(crate) fn namespace(&self, name: &str) -> Option<Namespace> {
         self.shared
-            .read_state(|state| state.namespaces.get(name).copied())
-            .filter(|namespace| namespace.live)
+            .read_state(|state| live(&state.namespaces, name))
     }
 
     /// All namespaces as last committed.
     pub(crate) fn namespaces(&self) -> BTreeMap<String, Namespace> {
-        self.shared.read_state(|state| {
-            let live = state.namespaces.iter().filter(|(_, n)| n.live);
-            live.map(|(name, n)| (name.clone(), *n)).collect()
-        })
+        self.shared.read_state(|state| all_live(&state.namespaces))
+    }
+
+    /// A namespace as readers see it, if they do.
+    pub(crate) fn seen_namespace(&self, name: &str) -> Option<Namespace> {
+        match self.shared.seen() {
+            None => self.namespace(name),
+            Some(moment) => live(&moment.namespaces, name),
+        }
+    }
+
+    /// All namespaces as readers see them.
+    pub(crate) fn seen_namespaces(&self) -> BTreeMap<String, Namespace> {
+        match self.shared.seen() {
+            None => self.namespaces(),
+            Some(moment) => all_live(&moment.namespaces),
+        }
     }
 
     /// Counts records that are acknowledged without being stored; returns the write's LSN.
@@ -213,14 +236,28 @@ impl Store {
     }
 
     pub(crate) fn record(&self, namespace: &str, id: &str) -> Result<Option<Vector>, StoreError> {
-        let Some(snapshot) = self.snapshot(namespace)? else {
+        let Some(snapshot) = self.committed(namespace)? else {
             return Ok(None);
         };
         snapshot.get(id.as_bytes(), |row| row.vector(id.to_owned()))
     }
 
-    /// What stands in a namespace at this instant; `None` if it does not exist.
+    /// What readers see of a namespace at this instant; `None` if it does not exist for them.
     pub(crate) fn snapshot(&self, namespace: &str) -> Result<Option<Snapshot>, StoreError> {
+        let Some(moment) = self.shared.seen() else {
+            return self.committed(namespace);
+        };
+        let Some(row) = live(&moment.namespaces, namespace) else {
+            return Ok(None);
+        };
+        Ok(Some(Snapshot {
+            records: moment.records.open_table(RECORDS)?,
+            number: row.number,
+            lsn: row.lsn,
+        }))
+    }
+
+    fn committed(&self, namespace: &str) -> Result<Option<Snapshot>, StoreError> {
         // First the LSN, then the data: they may be newer than it says, never older.
         let Some(row) = self.namespace(namespace) else {
             return Ok(None);
@@ -247,9 +284,23 @@ impl Drop for Store {
 }
 
 impl Shared {
+    /// What readers see, where it is not what was committed last.
+    fn seen(&self) -> Option<Arc<delay::Moment>> {
+        self.delayed.as_ref().and_then(Delayed::seen)
+    }
+
     fn read_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn live(namespaces: &BTreeMap<String, Namespace>, name: &str) -> Option<Namespace> {
+    namespaces.get(name).filter(|row| row.live).copied()
+}
+
+fn all_live(namespaces: &BTreeMap<String, Namespace>) -> BTreeMap<String, Namespace> {
+    let live = namespaces.iter().filter(|(_, row)| row.live);
+    live.map(|(name, row)| (name.clone(), *row)).collect()
 }
 
 /// A namespace at one instant.
@@ -373,7 +424,7 @@ fn open_database(dir: Option<&Path>) -> Result<(Database, PathBuf), OpenError> {
 /// Reads what the index is and has, writing it where it is new.
 fn load(
     database: &Database,
-    dimension: Option<u32>,
+    shape: Option<Shape>,
     metric: Option<Metric>,
 ) -> Result<(Metric, State), StoreError> {
     let transaction = database.begin_write()?;
@@ -405,7 +456,7 @@ fn load(
             .as_deref()
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| unknown("metric", text))?;
-        let shape = match setting("shape", dimension.map(|d| Shape::Dense(d).to_text()))? {
+        let shape = match setting("shape", shape.map(Shape::to_text))? {
             None => None,
             Some(text) => {
                 Some(Shape::from_text(&text).ok_or_else(|| unknown("shape", Some(text)))?)

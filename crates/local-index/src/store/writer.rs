@@ -165,6 +165,9 @@ fn commit(shared: &Shared, group: &[Job]) -> Result<Vec<Answer>, StoreError> {
     state.shape = shape;
     state.last_number = last_number;
     state.namespaces.extend(touched);
+    if let Some(delayed) = &shared.delayed {
+        delayed.keep(&shared.database, &state.namespaces)?;
+    }
     drop(state);
     for (job, answer) in group.iter().zip(&answers) {
         if let (Change::Upsert(prepared), Ok(_)) = (&job.change, answer) {

@@ -1,8 +1,10 @@
 //! Headers of answers, the order of writes, overwriting.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use vecload_proto::{DeleteRequest, FetchRequest, QueryRequest};
+use vecload_local_index::Options;
+use vecload_proto::{DeleteRequest, DescribeIndexStatsRequest, FetchRequest, QueryRequest};
 
 use crate::support::{Served, lsn, request, upsert, vector};
 
@@ -128,5 +130,73 @@ async fn upsert_replaces_the_whole_record() {
     assert_eq!(server.index.record("", "a").expect("read"), Some(bare));
     assert_eq!(server.index.count("__default__"), 1);
     assert_eq!(server.index.audit().writes_of("", "a"), [1, 2]);
+    server.stop().await;
+}
+
+/// Scenario: writes are indexed after an hour; a record is written and read in every way.
+/// Guarantees: the write is acknowledged and kept, no read sees it, and the query's LSN says that it has not.
+#[tokio::test]
+async fn reads_do_not_see_what_is_not_indexed() {
+    let server = Served::start(Options {
+        indexing_delay: Duration::from_secs(3_600),
+        ..Options::default()
+    })
+    .await;
+    let mut client = server.client().await;
+    let written = upsert(&mut client, "n", vec![vector("a", &[1.0])]).await;
+    let committed = lsn(&written.expect("written"), "x-pinecone-request-lsn");
+    assert_eq!(server.index.count("n"), 1);
+    assert!(server.index.record("n", "a").expect("read").is_some());
+
+    let question = QueryRequest {
+        namespace: "n".to_owned(),
+        top_k: 1,
+        vector: vec![1.0],
+        ..QueryRequest::default()
+    };
+    let found = client.query(question).await.expect("answered");
+    assert!(lsn(&found, "x-pinecone-max-indexed-lsn") < committed);
+    assert!(found.into_inner().matches.is_empty());
+    let stats = client
+        .describe_index_stats(DescribeIndexStatsRequest::default())
+        .await;
+    assert_eq!(stats.expect("answered").into_inner().total_vector_count, 0);
+    server.stop().await;
+}
+
+/// Scenario: writes are indexed a moment after they are answered; a client queries until the LSN says so.
+/// Guarantees: whenever the query's LSN has reached that of a write, the query finds the record, and it does reach it.
+#[tokio::test]
+async fn a_query_that_says_so_has_seen_the_write() {
+    let server = Served::start(Options {
+        indexing_delay: Duration::from_millis(20),
+        ..Options::default()
+    })
+    .await;
+    let mut client = server.client().await;
+    for number in 0..5_usize {
+        let record = vector(&format!("r{number}"), &[1.0]);
+        let written = upsert(&mut client, "n", vec![record])
+            .await
+            .expect("written");
+        let committed = lsn(&written, "x-pinecone-request-lsn");
+        loop {
+            let question = QueryRequest {
+                namespace: "n".to_owned(),
+                top_k: 10,
+                vector: vec![1.0],
+                ..QueryRequest::default()
+            };
+            let found = client.query(question).await.expect("answered");
+            let indexed = lsn(&found, "x-pinecone-max-indexed-lsn");
+            let seen = found.into_inner().matches.len();
+            assert_eq!(seen as u64, indexed);
+            if indexed >= committed {
+                assert_eq!(seen, number + 1);
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
     server.stop().await;
 }

@@ -6,12 +6,14 @@
 )]
 
 mod conditions;
+mod control;
 mod discard;
 mod faults;
 mod freshness;
 mod limits;
 mod metadata;
 mod namespaces;
+mod rest;
 mod search;
 mod storage;
 mod support;

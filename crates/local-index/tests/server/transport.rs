@@ -1,35 +1,13 @@
-//! The port itself: HTTP/1.1 beside gRPC, unknown methods, shutting down.
+//! The port itself: unknown methods, shutting down. HTTP/1.1 beside gRPC stands in `rest`.
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_prost::ProstCodec;
 use vecload_local_index::{Faults, LocalIndex, Options};
 use vecload_proto::{DescribeIndexStatsRequest, DescribeIndexStatsResponse};
 
 use crate::support::{Served, refused, upsert, vector};
-
-/// Scenario: a REST client asks for stats over HTTP/1.1 on the port that serves gRPC.
-/// Guarantees: it is understood as HTTP/1.1 and answered 501 in the service's shape of an error, with a request id.
-#[tokio::test]
-async fn rest_is_answered_in_its_own_tongue() {
-    let server = Served::plain().await;
-    let mut stream = TcpStream::connect(server.address)
-        .await
-        .expect("a connection");
-    stream
-        .write_all(b"GET /describe_index_stats HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        .await
-        .expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("answered");
-    assert!(answer.starts_with("HTTP/1.1 501 "), "{answer}");
-    assert!(answer.contains("x-pinecone-request-id: "), "{answer}");
-    assert!(answer.contains(r#""code":12"#), "{answer}");
-    server.stop().await;
-}
 
 /// Scenario: a method of the aliases, and one that does not exist.
 /// Guarantees: UNIMPLEMENTED, for aliases with the service's reason.

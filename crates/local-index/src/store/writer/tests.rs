@@ -17,6 +17,7 @@ fn shared() -> Shared {
         database,
         state: RwLock::new(state),
         ledger: Arc::new(Ledger::new(true)),
+        delayed: None,
     }
 }
 
