@@ -6,9 +6,13 @@ the SDK (`_channel`), so that it is the server that answers.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from pinecone import RetryConfig, ServerlessSpec
 from pinecone.errors.exceptions import ApiError, PineconeError, PineconeTypeError, PineconeValueError
 from records import listed
+from sdk import connect
 from vecload import Server
 
 GOOD = {"id": "good", "values": [1.0, 2.0, 3.0]}
@@ -165,3 +169,109 @@ def test_queries_that_cannot_be_answered(server: Server) -> None:
         "Vector dimension 1 does not match the dimension of the index 3"
     )
     assert server.index.query(vector=[1.0, 1.0, 1.0], top_k=1, namespace="nowhere").matches == []
+
+
+SPEC = ServerlessSpec(cloud="aws", region="us-east-1")
+
+
+def test_what_an_index_is_not_for(server: Server) -> None:
+    """Scenario: sparse values go to a cosine index, dense ones to a sparse index, which is also asked without a vector.
+    Guarantees: the service's words, over gRPC and over REST.
+    """
+    pc = server.control()
+    cosine = pc.create_index(name="cosine", dimension=3, metric="cosine", spec=SPEC)
+    sparse = pc.create_index(name="sparse", metric="dotproduct", vector_type="sparse", spec=SPEC)
+    hybrid = GOOD | {"sparse_values": {"indices": [1], "values": [1.0]}}
+    no_sparse = (
+        "Index configuration does not support sparse values - only indexes that are sparse or "
+        "using dotproduct are supported"
+    )
+    no_dense = "Index configuration does not support dense values"
+    for made, record, words in [(cosine, hybrid, no_sparse), (sparse, GOOD, no_dense)]:
+        with connect(made.host, "local") as grpc:
+            assert refusal(lambda: grpc.upsert(vectors=[record])) == words
+        rest = pc.index(host=made.host)
+        assert rest_refusal(lambda: rest.upsert(vectors=[record])) == words
+    with connect(sparse.host, "local") as grpc:
+        assert refusal(lambda: grpc._channel.query(1, timeout_s=None)) == (
+            "Either 'sparse_vector' or 'ID' must be provided"
+        )
+
+
+def test_filters_and_questions_that_say_nothing(server: Server) -> None:
+    """Scenario: empty filters, stats with a filter, and a question with both an id and a vector, past the SDK's own checks.
+    Guarantees: the service's words for each.
+    """
+    server.index.upsert(vectors=[GOOD])
+    channel = server.index._channel
+    for action, words in [
+        (lambda: channel.delete(filter={}, timeout_s=None), "Delete with empty metadata filter is not allowed"),
+        (
+            lambda: channel.update("", filter={}, set_metadata={"x": 1}, timeout_s=None),
+            "Update with empty metadata filter is not allowed",
+        ),
+        (
+            lambda: channel.fetch_by_metadata(filter={}, timeout_s=None),
+            "Empty filter provided for fetch by metadata request",
+        ),
+        (
+            lambda: server.index.describe_index_stats(filter={"x": 1}),
+            "Serverless and Starter indexes do not support describing index stats with metadata filtering",
+        ),
+        (lambda: channel.upsert([], None, timeout_s=None), "Invalid request: vectors must not be empty"),
+    ]:
+        assert refusal(action) == words
+    # Over REST, since the SDK's gRPC transport checks this one itself.
+    rest = server.control().index(host=f"http://{server.host}")
+    question = {"id": "good", "vector": [1.0, 1.0, 1.0], "topK": 1}
+    assert rest_refusal(lambda: rest._http.post("/query", json=question)) == (
+        "Cannot provide both 'ID' and 'vector' at the same time"
+    )
+    assert listed(server.index) == ["good"]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in REFUSED if rule != "not-a-number"])
+def test_rest_refuses_with_the_same_words(server: Server, rule: str) -> None:
+    """Scenario: the same bad records go over REST, past the SDK's own checks, between two good ones.
+    Guarantees: 400 with the same words, in the shape of the data plane (gRPC's code, no details), and nothing is kept.
+    """
+    record, words = REFUSED[rule]
+    rest = server.control().index(host=f"http://{server.host}")
+    rest.upsert(vectors=[GOOD])
+    as_json = {("sparseValues" if name == "sparse_values" else name): value for name, value in record.items()}
+    batch = [GOOD | {"id": "before"}, as_json, GOOD | {"id": "after"}]
+    with pytest.raises(ApiError) as caught:
+        rest._http.post("/vectors/upsert", json={"vectors": batch})
+    assert caught.value.status_code == 400
+    assert caught.value.body == {"code": 3, "message": words, "details": []}
+    assert listed(server.index) == ["good"]
+
+
+@pytest.mark.parametrize("mode", ["quota", "qps", "alias", "namespaces"])
+def test_what_a_project_is_not_allowed(tmp_path: Path, mode: str) -> None:
+    """Scenario: the server has a quota, a limit of requests, an alias, or as many namespaces as allowed; the SDK writes.
+    Guarantees: the service's status and words, over REST.
+    """
+    scenario, status, words = {
+        "quota": ("bytes_per_second = [[0, 1.0]]", 429, "You've reached the max upsert size limit per second"),
+        "qps": ("requests_per_second = 0.001", 429, "You've reached the upsert QPS limit for namespace busy"),
+        "alias": ('namespaces.busy.refuse = "alias"', 400, "WRITE_TO_ALIAS"),
+        "namespaces": ('namespaces.busy.refuse = "namespace_limit"', 403, "You've reached the max namespaces allowed"),
+    }[mode]
+    file = tmp_path / "scenario.toml"
+    file.write_text(f"[server]\n{scenario}\n", encoding="utf-8")
+    with Server(tmp_path / "index", scenario=file) as server:
+        pc = server.control(retry_config=RetryConfig(max_retries=0))
+        rest = pc.index(host=f"http://{server.host}")
+        with pytest.raises(ApiError, match=words) as caught:
+            for row in range(3):
+                rest.upsert(vectors=[GOOD | {"id": f"r{row}"}], namespace="busy")
+        assert caught.value.status_code == status
+
+
+def rest_refusal(action) -> str:
+    """The message of the 400 with which the service answers REST."""
+    with pytest.raises(ApiError) as caught:
+        action()
+    assert caught.value.status_code == 400
+    return caught.value.message

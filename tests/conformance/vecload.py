@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sdk import Index, connect
+from sdk import Index, connect, control
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -90,19 +90,31 @@ class Server:
             raise RuntimeError(f"vecload serve ended or hung before it was ready: exit {exit_code}")
         self.host: str = json.loads(line)["host"]
         self.index = self.client("local")
+        self._clients: list[Any] = []
 
     def client(self, api_key: str) -> Index:
         return connect(self.host, api_key)
 
+    def control(self, api_key: str = "local", **options: object) -> Any:
+        """A client of the control plane; it is closed with the server."""
+        client = control(self.host, api_key, **options)
+        self._clients.append(client)
+        return client
+
+    def _close(self) -> None:
+        for client in [self.index, *self._clients]:
+            client.close()
+
     def stop(self) -> None:
         """Ends it as an operator does; it must end well."""
-        self.index.close()
+        self._close()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         assert self._process.wait(PATIENCE_SECONDS) == 0, "the server did not end well"
 
     def kill(self) -> None:
         """Ends it as a power cut does."""
+        self._close()
         self._process.kill()
         self._process.wait(PATIENCE_SECONDS)
 

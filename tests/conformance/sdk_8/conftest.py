@@ -4,4 +4,8 @@ It asks for what every user of it needs. The server's rules and settings are the
 one directory up, from which the helpers come; `sdk.py` here stands in for the one there.
 """
 
-pytest_plugins = ["suite_fixtures"]
+import pytest
+
+pytest.register_assert_rewrite("records", "vecload")
+
+pytest_plugins = ["counting", "suite_fixtures"]

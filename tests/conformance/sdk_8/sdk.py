@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 
+from counting import Counted
+from pinecone import Pinecone
 from pinecone.grpc import GRPCClientConfig, PineconeGRPC
 from pinecone.grpc import GRPCIndex as Index
 
@@ -11,7 +13,12 @@ from pinecone.grpc import GRPCIndex as Index
 def connect(host: str, api_key: str) -> Index:
     # A host that is given is used as it is: nothing is asked of a control plane.
     client = PineconeGRPC(api_key=api_key)
-    return client.Index(host=host, grpc_config=GRPCClientConfig(secure=False))
+    return Counted(client.Index(host=host, grpc_config=GRPCClientConfig(secure=False)))
+
+
+def control(host: str, api_key: str, **options: object) -> Pinecone:
+    """A client of the control plane, whose indexes speak REST."""
+    return Counted(Pinecone(host=f"http://{host}", api_key=api_key, **options))
 
 
 def ids_of_page(page: list[str]) -> list[str]:
