@@ -51,6 +51,16 @@ impl Filter {
             .transpose()
     }
 
+    /// The names of all fields that it looks at.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        match self {
+            Self::All(filters) | Self::Any(filters) => {
+                filters.iter().flat_map(Self::fields).collect()
+            }
+            Self::Field(name, _) => vec![name],
+        }
+    }
+
     pub(crate) fn matches(&self, metadata: Option<&Struct>) -> bool {
         match self {
             Self::All(filters) => filters.iter().all(|filter| filter.matches(metadata)),

@@ -93,11 +93,12 @@ impl Index {
             ..FetchByMetadataResponse::default()
         };
         if let Some(snapshot) = self.snapshot(&request.namespace)? {
+            let fields = filter.fields();
             let mut last = Vec::new();
             let mut more = false;
             let mut bytes = 0;
             snapshot.scan(after.as_deref().map(str::as_bytes), |id, row| {
-                if !filter.matches(row.metadata()?.as_ref()) {
+                if !filter.matches(row.metadata_fields(&fields)?.as_ref()) {
                     return Ok(Visit::Continue);
                 }
                 let vector = row.vector(text(id))?;
@@ -136,10 +137,11 @@ impl Index {
         };
         let lsn = snapshot.as_ref().map_or(0, |snapshot| snapshot.lsn);
         if let (Some(snapshot), Some(probe)) = (&snapshot, &probe) {
+            let fields = filter.as_ref().map(Filter::fields).unwrap_or_default();
             let mut best = Best::new(request.top_k as usize);
             snapshot.scan(None, |id, row| {
                 let passes = match &filter {
-                    Some(filter) => filter.matches(row.metadata()?.as_ref()),
+                    Some(filter) => filter.matches(row.metadata_fields(&fields)?.as_ref()),
                     None => true,
                 };
                 if passes && let Some(score) = probe.score(row) {

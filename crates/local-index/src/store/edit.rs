@@ -135,10 +135,11 @@ fn matching(
     filter: &Filter,
 ) -> Result<Vec<String>, StoreError> {
     let keys = record::keys(number);
+    let fields = filter.fields();
     let mut ids = Vec::new();
     let range = records.range::<&[u8]>(keys.start.as_slice()..keys.end.as_slice())?;
     scan(range, |id, row| {
-        if filter.matches(row.metadata()?.as_ref()) {
+        if filter.matches(row.metadata_fields(&fields)?.as_ref()) {
             // Ids are checked to be ASCII before they are stored.
             ids.push(String::from_utf8_lossy(id).into_owned());
         }

@@ -12,7 +12,8 @@
 use std::ops::Range;
 
 use prost::Message as _;
-use prost_types::Struct;
+use prost::encoding::decode_varint;
+use prost_types::{Struct, Value};
 use vecload_proto::{SparseValues, Vector};
 
 const HEADER: usize = 12;
@@ -118,6 +119,30 @@ impl<'a> Row<'a> {
         self.metadata.map(Struct::decode).transpose()
     }
 
+    /// The metadata as far as a filter looks at it: of all other fields only the names are read, which is
+    /// most of the time of a filtered search.
+    pub(crate) fn metadata_fields(
+        &self,
+        names: &[&str],
+    ) -> Result<Option<Struct>, prost::DecodeError> {
+        let Some(metadata) = self.metadata else {
+            return Ok(None);
+        };
+        let mut found = Struct::default();
+        let mut rest = metadata;
+        while !rest.is_empty() {
+            let Some((name, value)) = entry(&mut rest) else {
+                // Not as `encode` writes it, but perhaps a `Struct` all the same.
+                return self.metadata();
+            };
+            if let Some(name) = names.iter().find(|known| known.as_bytes() == name) {
+                let value = Value::decode(value)?;
+                found.fields.insert((*name).to_owned(), value);
+            }
+        }
+        Ok(Some(found))
+    }
+
     pub(crate) fn vector(&self, id: String) -> Result<Vector, prost::DecodeError> {
         Ok(Vector {
             id,
@@ -128,6 +153,28 @@ impl<'a> Row<'a> {
     }
 }
 
+/// Takes an entry of an encoded `Struct`: its name, and its value still encoded.
+fn entry<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    /// Field 1 and field 2, each with a length.
+    const FIRST: u8 = 0x0a;
+    const SECOND: u8 = 0x12;
+    fn field<'a>(tag: u8, from: &mut &'a [u8]) -> Option<&'a [u8]> {
+        *from = from.strip_prefix(&[tag])?;
+        let length = usize::try_from(decode_varint(from).ok()?).ok()?;
+        let (field, rest) = from.split_at_checked(length)?;
+        *from = rest;
+        Some(field)
+    }
+    let mut entry = field(FIRST, rest)?;
+    // An empty name is not written.
+    let name = match entry.first() {
+        Some(&FIRST) => field(FIRST, &mut entry)?,
+        _ => &[],
+    };
+    let value = field(SECOND, &mut entry)?;
+    entry.is_empty().then_some((name, value))
+}
+
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
     let (chunks, _) = bytes.as_chunks::<4>();
     chunks.iter().map(|chunk| f32::from_le_bytes(*chunk))
@@ -136,4 +183,57 @@ fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
 fn integers(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
     let (chunks, _) = bytes.as_chunks::<4>();
     chunks.iter().map(|chunk| u32::from_le_bytes(*chunk))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::value::Kind;
+
+    use super::*;
+
+    fn value(kind: Kind) -> Value {
+        Value { kind: Some(kind) }
+    }
+
+    /// Scenario: metadata with an empty name, a long text, zero and a list; fields are asked for one by one, together and in vain.
+    /// Guarantees: what is read of a field is what decoding all of the metadata gives.
+    #[test]
+    fn fields_are_those_of_the_whole() {
+        let fields = [
+            ("", value(Kind::BoolValue(true))),
+            ("text", value(Kind::StringValue("x".repeat(300)))),
+            ("number", value(Kind::NumberValue(0.0))),
+            (
+                "list",
+                value(Kind::ListValue(prost_types::ListValue {
+                    values: vec![value(Kind::StringValue(String::new()))],
+                })),
+            ),
+        ];
+        let metadata = Struct {
+            fields: fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+        };
+        let vector = Vector {
+            values: vec![1.0],
+            metadata: Some(metadata.clone()),
+            ..Vector::default()
+        };
+        let mut stored = Vec::new();
+        encode(&vector, &mut stored);
+        let row = Row::parse(&stored).expect("a record");
+        let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+        for asked in [&names[..], &[], &["other"]]
+            .into_iter()
+            .chain(names.chunks(1))
+        {
+            let mut expected = metadata.clone();
+            expected
+                .fields
+                .retain(|name, _| asked.contains(&name.as_str()));
+            assert_eq!(row.metadata_fields(asked), Ok(Some(expected)));
+        }
+    }
 }
