@@ -65,20 +65,23 @@ def test_queries_equal_brute_force(large: Server, vectors: np.ndarray, metric: s
     """
     asked = np.random.default_rng(7).standard_normal((3, DIMENSION), dtype=np.float32)
     asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+    wide = vectors.astype(np.float64)
+    squares = (wide * wide).sum(axis=1)
+    ids = [f"r{row:06}" for row in range(RECORDS)]
+    filters = [
+        (condition, [row for row in range(RECORDS) if holds(row)]) for condition, holds in FILTERS.values()
+    ]
+    sign = -1 if metric == "euclidean" else 1
     with connect(large.control().describe_index(metric).host, "local") as index:
-        for question in asked:
-            wide, probe = vectors.astype(np.float64), question.astype(np.float64)
+        for probe in asked.astype(np.float64):
             dots = wide @ probe
-            squares = (wide * wide).sum(axis=1)
             scores = {
                 "dotproduct": dots,
                 "cosine": dots / np.sqrt(squares * (probe @ probe)),
                 "euclidean": squares - 2 * dots + probe @ probe,
             }[metric]
-            sign = -1 if metric == "euclidean" else 1
-            for condition, holds in FILTERS.values():
-                kept = [row for row in range(RECORDS) if holds(row)]
-                found = index.query(vector=question.tolist(), top_k=TOP_K, filter=condition).matches
+            for condition, kept in filters:
+                found = index.query(vector=probe.tolist(), top_k=TOP_K, filter=condition).matches
                 for match in found:
                     match.score *= sign
-                assert_nearest(found, [f"r{row:06}" for row in kept], sign * scores[kept], TOP_K)
+                assert_nearest(found, [ids[row] for row in kept], sign * scores[kept], TOP_K)

@@ -241,12 +241,12 @@ impl From<proto::ScoredVector> for Match {
     fn from(found: proto::ScoredVector) -> Self {
         Self {
             score: found.score,
-            vector: Vector {
+            vector: Vector::from(proto::Vector {
                 id: found.id,
                 values: found.values,
-                sparse_values: found.sparse_values.map(SparseValues::from),
-                metadata: found.metadata.as_ref().map(object),
-            },
+                sparse_values: found.sparse_values,
+                metadata: found.metadata,
+            }),
         }
     }
 }
