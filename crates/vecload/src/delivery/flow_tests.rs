@@ -12,6 +12,7 @@ use vecload_record::{At, Dense, Metadata, Operation, RecordRef};
 use super::*;
 use crate::batcher::Batcher;
 use crate::lane::Shared;
+use crate::memory::WaitsFor;
 use crate::namespace::Namespaces;
 use crate::pacer::simulation::Scenario;
 use crate::pacer::{Pacer, Rates};
@@ -207,7 +208,9 @@ fn batch(
             row: number,
             locator: number,
         };
-        batcher.push(&record, slot, 0, at).expect("taken");
+        batcher
+            .push(&record, slot, 0, at, WaitsFor::Namespace)
+            .expect("taken");
     }
     batcher.flush().expect("sent");
     sealed.try_recv().expect("one batch")

@@ -2,6 +2,7 @@ use super::*;
 use crate::batch::largest;
 use crate::batcher::Batcher;
 use crate::lane::Shared;
+use crate::memory::WaitsFor;
 use crate::namespace::Namespaces;
 use crate::pacer::{Pacer, Rates};
 use crate::target::scripted::{Answer, Scripted, Seen, failure};
@@ -80,7 +81,9 @@ impl Run {
                 row: number as u64,
                 locator: number as u64,
             };
-            batcher.push(&record, slot, 0, at).expect("taken");
+            batcher
+                .push(&record, slot, 0, at, WaitsFor::Namespace)
+                .expect("taken");
         }
         batcher.flush().expect("sent");
         sealed.try_recv().expect("one batch")
