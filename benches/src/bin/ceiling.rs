@@ -18,7 +18,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Arg, value_parser};
@@ -216,17 +216,24 @@ impl Measure<'_> {
             return Err(format!("a load ended before its time: {}", ended?).into());
         }
 
-        // Each is interrupted, so that its report says what it loaded.
+        // Interrupted, vecload says in its report what it loaded; the SDK has nothing to say, and may not listen.
+        let signal = match contender {
+            Contender::Vecload => Signal::SIGINT,
+            Contender::Sdk(..) => Signal::SIGKILL,
+        };
         for load in &loads.0 {
             let id = Pid::from_raw(i32::try_from(load.id())?);
-            signal::kill(id, Signal::SIGINT)?;
+            signal::kill(id, signal)?;
         }
         for load in &mut loads.0 {
             load.wait()?;
         }
         server.abort();
         let (of_record, shares) = match contender {
-            Contender::Vecload => loaded((0..replicas).map(run_dir))?,
+            Contender::Vecload => {
+                let (of_record, shares) = loaded((0..replicas).map(run_dir))?;
+                (of_record, Some(shares))
+            }
             Contender::Sdk(_, of_record) => (of_record, None),
         };
         let grown = |of: fn(&Counts) -> u64| (of(&after) - of(&before)) as f64;
@@ -260,16 +267,12 @@ impl Measure<'_> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/official_sdk_bulk.py");
         let mut load = Command::new(python);
         load.arg(script).arg(host).arg(self.input);
-        // Interrupted, it says where it was.
-        load.stderr(Stdio::null());
         load
     }
 }
 
 /// What the reports of loads say: the bytes of a record, and the least and the most that one had of all.
-fn loaded(
-    run_dirs: impl Iterator<Item = PathBuf>,
-) -> Result<(f64, Option<(f64, f64)>), Box<dyn Error>> {
+fn loaded(run_dirs: impl Iterator<Item = PathBuf>) -> Result<(f64, (f64, f64)), Box<dyn Error>> {
     let mut reports = Vec::new();
     for run_dir in run_dirs {
         let report = std::fs::read(run_dir.join("report.json"))?;
@@ -285,10 +288,7 @@ fn loaded(
     let shares = reports.iter().map(|report| loaded(report) / all);
     let least = shares.clone().fold(f64::INFINITY, f64::min);
     let most = shares.fold(0.0, f64::max);
-    Ok((
-        reports.iter().map(bytes).sum::<f64>() / all,
-        Some((least, most)),
-    ))
+    Ok((reports.iter().map(bytes).sum::<f64>() / all, (least, most)))
 }
 
 impl Figures {

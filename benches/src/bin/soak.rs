@@ -20,10 +20,11 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Arg, value_parser};
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 use vecload_benches::corpora::Corpora;
 use vecload_benches::machine;
 use vecload_benches::server::Server;
@@ -115,6 +116,9 @@ fn run() -> Result<bool, Box<dyn Error>> {
     command.args(["--total-rate", &number("rate").to_string()]);
     command.arg("--run-dir").arg(run_dir.path());
     command.args(matches.get_many::<String>("flags").unwrap_or_default());
+    let clock = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     let began = Instant::now();
     let mut load = Load(command.spawn()?);
 
@@ -123,7 +127,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
     let mut memory = Vec::new();
     let mut told = 0;
     let status = loop {
-        std::thread::sleep(LOOK);
+        clock.block_on(async { sleep(LOOK).await });
         if let Some(status) = load.0.try_wait()? {
             break status;
         }
