@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! cargo build --release -p vecload-cli -p vecload-benches
-//! target/release/ceiling --scenario benches/scenarios/ten-megabytes.toml [--dir DIR] [--seconds N] [-- FLAGS OF LOAD]
+//! target/release/ceiling --scenario benches/scenarios/ten-megabytes.toml [--dir DIR] [--seconds N] [--python PYTHON]
+//!     [-- FLAGS OF LOAD]
 //! ```
 //!
 //! It serves the local index under the scenario, without storing, and lets one process load into it for a
-//! minute, then three with `--replicas 3`. What counts is what the server saw from the sixteenth second on.
+//! minute, then three with `--replicas 3`; with an interpreter that has the official SDK, the same with its bulk mode.
+//! What counts is what the server saw from the sixteenth second on.
 
 #![expect(
     clippy::print_stdout,
@@ -53,12 +55,24 @@ struct Measure<'a> {
     time: Duration,
 }
 
+/// Who loads.
+#[derive(Debug, Clone, Copy)]
+enum Contender<'a> {
+    Vecload,
+    /// The official Python SDK, by an interpreter that has it, and the bytes that a record takes in a request.
+    Sdk(&'a Path, f64),
+}
+
 /// What came of it.
 struct Figures {
     used: f64,
     refused: f64,
-    /// The least and the most that a process had of what all had.
-    shares: (f64, f64),
+    /// The requests per second that were taken.
+    requests: f64,
+    /// The bytes that a record takes in a request.
+    of_record: f64,
+    /// The least and the most that a process had of what all had, where the processes say.
+    shares: Option<(f64, f64)>,
 }
 
 #[tokio::main]
@@ -84,7 +98,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 .required(true)
                 .value_parser(path.clone()),
         )
-        .arg(Arg::new("dir").long("dir").value_parser(path))
+        .arg(Arg::new("dir").long("dir").value_parser(path.clone()))
+        .arg(Arg::new("python").long("python").value_parser(path))
         .arg(
             Arg::new("seconds")
                 .long("seconds")
@@ -133,24 +148,32 @@ async fn run() -> Result<(), Box<dyn Error>> {
         conditions,
         time,
     };
-    println!("| processes | used % | refused % | least and most share of a process |");
-    println!("|---|---|---|---|");
+    println!(
+        "| | processes | used % | refused % | requests/s | least and most share of a process |"
+    );
+    println!("|---|---|---|---|---|---|");
+    let mut of_record = 0.0;
     for replicas in [1, 3] {
-        let figures = measure.of(replicas).await?;
-        println!(
-            "| {replicas} | {:.1} | {:.2} | {:.2}, {:.2} |",
-            100.0 * figures.used,
-            100.0 * figures.refused,
-            figures.shares.0,
-            figures.shares.1
-        );
+        let figures = measure.of(Contender::Vecload, replicas).await?;
+        of_record = figures.of_record;
+        figures.print("vecload", replicas);
+    }
+    if let Some(python) = matches.get_one::<PathBuf>("python") {
+        for replicas in [1, 3] {
+            let figures = measure.of(Contender::Sdk(python, of_record), replicas);
+            figures.await?.print("official Python SDK", replicas);
+        }
     }
     Ok(())
 }
 
 impl Measure<'_> {
     /// Loads with so many processes at once.
-    async fn of(&self, replicas: usize) -> Result<Figures, Box<dyn Error>> {
+    async fn of(
+        &self,
+        contender: Contender<'_>,
+        replicas: usize,
+    ) -> Result<Figures, Box<dyn Error>> {
         let index = LocalIndex::open(Options {
             discard: true,
             audit: false,
@@ -166,13 +189,13 @@ impl Measure<'_> {
         let run_dir = |number: usize| runs.path().join(number.to_string());
         let mut loads = Loads(Vec::new());
         for number in 0..replicas {
-            let mut load = Command::new(self.vecload);
-            load.arg("load").arg(self.input).args(["--host", &host]);
-            load.arg("--run-dir").arg(run_dir(number)).arg("-q");
-            load.args(["--replicas", &replicas.to_string()]);
-            let load = load.args(&self.flags).spawn().map_err(|error| {
-                let vecload = self.vecload.display();
-                format!("{vecload}: {error}; build vecload-cli first")
+            let mut load = match contender {
+                Contender::Vecload => self.vecload(&host, &run_dir(number), replicas),
+                Contender::Sdk(python, _) => self.sdk(python, &host),
+            };
+            let load = load.spawn().map_err(|error| {
+                let program = load.get_program().display();
+                format!("{program}: {error}; build vecload-cli first")
             })?;
             loads.0.push(load);
         }
@@ -193,29 +216,26 @@ impl Measure<'_> {
             return Err(format!("a load ended before its time: {}", ended?).into());
         }
 
-        // Each is interrupted, so that its report says what it loaded.
+        // Interrupted, vecload says in its report what it loaded; the SDK has nothing to say, and may not listen.
+        let signal = match contender {
+            Contender::Vecload => Signal::SIGINT,
+            Contender::Sdk(..) => Signal::SIGKILL,
+        };
         for load in &loads.0 {
             let id = Pid::from_raw(i32::try_from(load.id())?);
-            signal::kill(id, Signal::SIGINT)?;
+            signal::kill(id, signal)?;
         }
         for load in &mut loads.0 {
             load.wait()?;
         }
         server.abort();
-        let mut reports = Vec::new();
-        for number in 0..replicas {
-            let report = std::fs::read(run_dir(number).join("report.json"))?;
-            reports.push(serde_json::from_slice::<Value>(&report)?);
-        }
-        let loaded = |report: &Value| report["records_loaded"].as_f64().unwrap_or(f64::NAN);
-        let bytes = |report: &Value| {
-            let namespaces = report["namespaces"].as_object();
-            let of_each = namespaces.into_iter().flat_map(|all| all.values());
-            of_each.filter_map(|one| one["bytes"].as_f64()).sum::<f64>()
+        let (of_record, shares) = match contender {
+            Contender::Vecload => {
+                let (of_record, shares) = loaded((0..replicas).map(run_dir))?;
+                (of_record, Some(shares))
+            }
+            Contender::Sdk(_, of_record) => (of_record, None),
         };
-        let all: f64 = reports.iter().map(loaded).sum();
-        let of_record = reports.iter().map(bytes).sum::<f64>() / all;
-        let shares = reports.iter().map(|report| loaded(report) / all);
         let grown = |of: fn(&Counts) -> u64| (of(&after) - of(&before)) as f64;
         let refused = grown(|counts| counts.throttled);
         // The capacity may change within the time.
@@ -228,10 +248,60 @@ impl Measure<'_> {
         Ok(Figures {
             used: grown(|counts| counts.records) * of_record / (took * capacity),
             refused: refused / (refused + grown(|counts| counts.applied)),
-            shares: (
-                shares.clone().fold(f64::INFINITY, f64::min),
-                shares.fold(0.0, f64::max),
-            ),
+            requests: grown(|counts| counts.applied) / took,
+            of_record,
+            shares,
         })
+    }
+
+    fn vecload(&self, host: &str, run_dir: &Path, replicas: usize) -> Command {
+        let mut load = Command::new(self.vecload);
+        load.arg("load").arg(self.input).args(["--host", host]);
+        load.arg("--run-dir").arg(run_dir).arg("-q");
+        load.args(["--replicas", &replicas.to_string()]);
+        load.args(&self.flags);
+        load
+    }
+
+    fn sdk(&self, python: &Path, host: &str) -> Command {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/official_sdk_bulk.py");
+        let mut load = Command::new(python);
+        load.arg(script).arg(host).arg(self.input);
+        load
+    }
+}
+
+/// What the reports of loads say: the bytes of a record, and the least and the most that one had of all.
+fn loaded(run_dirs: impl Iterator<Item = PathBuf>) -> Result<(f64, (f64, f64)), Box<dyn Error>> {
+    let mut reports = Vec::new();
+    for run_dir in run_dirs {
+        let report = std::fs::read(run_dir.join("report.json"))?;
+        reports.push(serde_json::from_slice::<Value>(&report)?);
+    }
+    let loaded = |report: &Value| report["records_loaded"].as_f64().unwrap_or(f64::NAN);
+    let bytes = |report: &Value| {
+        let namespaces = report["namespaces"].as_object();
+        let of_each = namespaces.into_iter().flat_map(|all| all.values());
+        of_each.filter_map(|one| one["bytes"].as_f64()).sum::<f64>()
+    };
+    let all: f64 = reports.iter().map(loaded).sum();
+    let shares = reports.iter().map(|report| loaded(report) / all);
+    let least = shares.clone().fold(f64::INFINITY, f64::min);
+    let most = shares.fold(0.0, f64::max);
+    Ok((reports.iter().map(bytes).sum::<f64>() / all, (least, most)))
+}
+
+impl Figures {
+    /// One row of the table.
+    fn print(&self, contender: &str, replicas: usize) {
+        let shares = self.shares.map_or_else(String::new, |(least, most)| {
+            format!("{least:.2}, {most:.2}")
+        });
+        println!(
+            "| {contender} | {replicas} | {:.1} | {:.2} | {:.0} | {shares} |",
+            100.0 * self.used,
+            100.0 * self.refused,
+            self.requests,
+        );
     }
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use vecload_record::{At, Reason, RecordRef, Reject};
 
 use crate::batch::{EncodedBatch, OpenBatch, PER_RECORD};
-use crate::memory::{Denied, Memory};
+use crate::memory::{Denied, Memory, WaitsFor};
 use crate::namespace::{Namespace, Namespaces};
 use crate::target::Target;
 
@@ -69,6 +69,8 @@ struct Met {
 pub(crate) enum NotTaken {
     /// The record is bad.
     Bad(Reject),
+    /// The record is good, and its namespace is so far behind the others that it is better taken later.
+    Behind,
     /// The run is stopping; the record is as good as unread.
     Stopping,
 }
@@ -161,6 +163,7 @@ impl<T: Target> Batcher<T> {
         slot: Slot,
         split: u32,
         at: At,
+        waits_for: WaitsFor,
     ) -> Result<(), NotTaken> {
         let measured = self
             .target
@@ -192,7 +195,7 @@ impl<T: Target> Batcher<T> {
             self.met[slot.0].last = full.size();
             self.send(full)?;
         }
-        let mut batch = self.with_room(slot, batch, needed)?;
+        let mut batch = self.with_room(slot, batch, needed, waits_for)?;
         let outcome = self
             .target
             .append(record, &measured, &self.scratch, batch.frame_mut());
@@ -222,7 +225,8 @@ impl<T: Target> Batcher<T> {
         slot: Slot,
         mut batch: Option<OpenBatch>,
         needed: usize,
-    ) -> Result<OpenBatch, Stopping> {
+        waits_for: WaitsFor,
+    ) -> Result<OpenBatch, NotTaken> {
         let opening = self.target.opening_bytes();
         loop {
             let met = &self.met[slot.0];
@@ -232,14 +236,19 @@ impl<T: Target> Batcher<T> {
                 None => met.last.max(opening + needed + PER_RECORD),
             };
             let holds_open = batch.is_some() || self.met.iter().any(|met| met.open.is_some());
-            match self.memory.lease(&met.namespace, wanted, holds_open) {
+            let namespace = &met.namespace;
+            match self.memory.lease(namespace, wanted, holds_open, waits_for) {
                 Ok(larger) => {
                     return Ok(match batch {
                         Some(batch) => batch.grow(larger),
                         None => OpenBatch::new(&*self.target, Arc::clone(&met.namespace), larger),
                     });
                 }
-                Err(Denied::Closed) => return Err(Stopping),
+                Err(Denied::Closed) => return Err(NotTaken::Stopping),
+                Err(Denied::Behind) => {
+                    self.met[slot.0].open = batch;
+                    return Err(NotTaken::Behind);
+                }
                 Err(Denied::Share) if let Some(own) = batch.take() => self.send(own)?,
                 Err(Denied::Share | Denied::Full) => {
                     self.met[slot.0].open = batch;

@@ -18,6 +18,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use metrics::{counter, gauge, histogram};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -29,7 +30,7 @@ use crate::backoff::Backoff;
 use crate::batch::EncodedBatch;
 use crate::batcher::RequestCap;
 use crate::events::{Content, Event, LoadedRows, RejectedRow};
-use crate::lane::Lane;
+use crate::lane::{Admission, Asking, Lane};
 use crate::memory::Memory;
 use crate::pacer::Outcome;
 use crate::stall::Stall;
@@ -61,6 +62,8 @@ pub(crate) struct Sending<T> {
 /// What became of a batch that was sent until something definite was known.
 enum Fate {
     Acknowledged(UpsertAck),
+    /// Not sent: it is to go in so many parts.
+    Cut(usize),
     TooLarge(Failure),
     Refused(Failure),
     /// The namespace or the run has stopped.
@@ -71,9 +74,13 @@ impl<T: Target> Sending<T> {
     /// Sends a batch until each of its rows is settled or the run or the namespace has stopped.
     pub(crate) async fn deliver(&self, lane: &Lane, batch: EncodedBatch) {
         let _waiting = self.stall.batch();
+        self.settle(lane, batch, true).await;
+    }
+
+    /// Settles a batch, or one of the parts in which it goes.
+    async fn settle(&self, lane: &Lane, batch: EncodedBatch, mut is_fresh: bool) {
         // The parts of the batch that are still to be settled, the first one last.
         let mut parts = vec![batch];
-        let mut is_fresh = true;
         let mut some_refused = false;
         while let Some(part) = parts.pop() {
             match self.send_until_known(lane, &part, is_fresh).await {
@@ -86,14 +93,24 @@ impl<T: Target> Sending<T> {
                 }
                 Fate::TooLarge(_) => {
                     self.cap.lower_to(part.message_bytes() / 2);
-                    self.halve(&part, &mut parts);
+                    parts.extend(self.cut_evenly(&part, 2));
+                }
+                Fate::Cut(number) => {
+                    let cut = self.cut_evenly(&part, number);
+                    drop(part);
+                    // The turn has come for all of them, so they stand in line together.
+                    let settled = cut
+                        .into_iter()
+                        .rev()
+                        .map(|part| Box::pin(self.settle(lane, part, false)));
+                    join_all(settled).await;
                 }
                 Fate::Refused(failure) if part.records() == 1 => {
                     self.judge(&mut some_refused, &failure);
                     self.rejected(&part, Reason::Refused, failure).await;
                 }
                 Fate::Refused(failure) => match self.blamed(&part, &failure) {
-                    None => self.halve(&part, &mut parts),
+                    None => parts.extend(self.cut_evenly(&part, 2)),
                     Some(index) => {
                         let bad = self.cut(&part, index..index + 1);
                         if index + 1 < part.records() {
@@ -119,14 +136,20 @@ impl<T: Target> Sending<T> {
         // Failures of the kind that waiting rarely mends.
         let mut stubborn = 0;
         loop {
-            let is_fresh = is_fresh && attempts == 0;
-            let permit = tokio::select! {
+            let asking = Asking {
+                bytes: batch.message_bytes(),
+                is_fresh: is_fresh && attempts == 0,
+                can_be_cut: attempts == 0 && batch.records() > 1,
+            };
+            let admission = tokio::select! {
                 biased;
                 () = self.stop.stopped() => return Fate::Remains,
-                permit = lane.admit(batch.message_bytes(), is_fresh) => permit,
+                admission = lane.admit(asking) => admission,
             };
-            let Some(permit) = permit else {
-                return Fate::Remains;
+            let permit = match admission {
+                Admission::Go(permit) => permit,
+                Admission::Cut(parts) => return Fate::Cut(parts),
+                Admission::Closed => return Fate::Remains,
             };
             attempts += 1;
             let failure = match self.attempt(batch, permit.patience()).await {
@@ -296,10 +319,15 @@ impl<T: Target> Sending<T> {
         with_id.next().is_none().then_some(index)
     }
 
-    fn halve(&self, batch: &EncodedBatch, parts: &mut Vec<EncodedBatch>) {
-        let middle = batch.records() / 2;
-        parts.push(self.cut(batch, middle..batch.records()));
-        parts.push(self.cut(batch, 0..middle));
+    /// So many parts of a batch, or as many as it has records, the last one first.
+    fn cut_evenly(&self, batch: &EncodedBatch, parts: usize) -> Vec<EncodedBatch> {
+        let records = batch.records();
+        let parts = parts.min(records);
+        let bound = |part: usize| part * records / parts;
+        (0..parts)
+            .rev()
+            .map(|part| self.cut(batch, bound(part)..bound(part + 1)))
+            .collect()
     }
 
     fn cut(&self, batch: &EncodedBatch, range: std::ops::Range<usize>) -> EncodedBatch {

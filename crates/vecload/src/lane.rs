@@ -59,6 +59,27 @@ pub(crate) struct Shared {
     waits: Arc<Waits>,
 }
 
+/// A batch that wants to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking {
+    pub(crate) bytes: usize,
+    /// It stands in the line of fresh batches; else it goes before them.
+    pub(crate) is_fresh: bool,
+    /// It was not sent yet and has more than one record. What was sent keeps its bytes (INV-3).
+    pub(crate) can_be_cut: bool,
+}
+
+/// What becomes of a batch whose turn has come.
+#[derive(Debug)]
+pub(crate) enum Admission<'a> {
+    /// It must go at once.
+    Go(Permit<'a>),
+    /// It is to go in so many parts, each of which asks for itself.
+    Cut(usize),
+    /// Nothing more is sent to this namespace.
+    Closed,
+}
+
 /// The leave to send one request. Its place is free again when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit<'a> {
@@ -113,9 +134,10 @@ impl Lane {
         }
     }
 
-    /// Waits until a request of `bytes` may go. It must go at once. `None`: the lane is closed.
-    pub(crate) async fn admit(&self, bytes: usize, is_fresh: bool) -> Option<Permit<'_>> {
-        let _in_line = if is_fresh {
+    /// Waits until it is a batch's turn.
+    pub(crate) async fn admit(&self, asking: Asking) -> Admission<'_> {
+        let bytes = asking.bytes;
+        let _in_line = if asking.is_fresh {
             Some(self.fresh.lock().await)
         } else {
             None
@@ -123,9 +145,9 @@ impl Lane {
         let _turn = self.turn.lock().await;
         while self.closed().is_none() {
             let now = Instant::now();
-            let (turn, reason) = {
+            let (turn, reason, parts) = {
                 let mut pacer = self.pacer();
-                (pacer.turn(now), pacer.reason())
+                (pacer.turn(now), pacer.reason(), pacer.parts(bytes))
             };
             match turn {
                 Turn::At(ready) => {
@@ -137,15 +159,16 @@ impl Lane {
                     // Either one is back, or it is time to let the pacer look around.
                     let _ = timeout(LOOK, self.freed.notified()).await;
                 }
+                Turn::Now if asking.can_be_cut && parts > 1 => return Admission::Cut(parts),
                 Turn::Now => {
                     let place = self.shared.place(bytes).await;
                     if let Some(permit) = self.leave_with(place, bytes, now) {
-                        return Some(permit);
+                        return Admission::Go(permit);
                     }
                 }
             }
         }
-        None
+        Admission::Closed
     }
 
     /// Sends a request with a place that it waited for since `ready`, unless something has come up
@@ -402,6 +425,14 @@ mod tests {
         Pacer::new(&rates, Instant::now(), StdRng::seed_from_u64(1))
     }
 
+    fn asking(bytes: usize, is_fresh: bool) -> Asking {
+        Asking {
+            bytes,
+            is_fresh,
+            can_be_cut: false,
+        }
+    }
+
     fn unlimited() -> Pacer {
         limited(None)
     }
@@ -420,7 +451,7 @@ mod tests {
             let sent = Arc::clone(&sent);
             tasks.spawn(async move {
                 while start.elapsed() < Duration::from_secs(10) {
-                    drop(lane.admit(bytes, true).await);
+                    drop(lane.admit(asking(bytes, true)).await);
                     sent.lock().expect("no panic")[number] += bytes;
                 }
             });
@@ -450,13 +481,13 @@ mod tests {
     async fn a_retry_goes_before_fresh_batches() {
         let shared = shared(64, None, 1);
         let lane = lane(limited(Some(1_000.0)), &shared, "a");
-        drop(lane.admit(1_000, true).await);
+        drop(lane.admit(asking(1_000, true)).await);
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = tokio::task::JoinSet::new();
         for (name, is_fresh) in [("1", true), ("2", true), ("3", true), ("retry", false)] {
             let (lane, order) = (Arc::clone(&lane), Arc::clone(&order));
             tasks.spawn(async move {
-                drop(lane.admit(1_000, is_fresh).await);
+                drop(lane.admit(asking(1_000, is_fresh)).await);
                 order.lock().expect("no panic").push(name);
             });
             tokio::task::yield_now().await;
@@ -475,15 +506,15 @@ mod tests {
             lane(unlimited(), &shared, "b"),
         );
         let start = Instant::now();
-        let place = other.admit(1, true).await;
+        let place = other.admit(asking(1, true)).await;
         let waiting = tokio::spawn({
             let paused = Arc::clone(&paused);
-            async move { drop(paused.admit(1, true).await) }
+            async move { drop(paused.admit(asking(1, true)).await) }
         });
         tokio::task::yield_now().await;
         paused.pause(Duration::from_secs(60));
         drop(place);
-        drop(other.admit(1, true).await);
+        drop(other.admit(asking(1, true)).await);
         assert!(start.elapsed() < Duration::from_secs(1));
         waiting.await.expect("no panic");
         assert!(start.elapsed() >= Duration::from_secs(60));

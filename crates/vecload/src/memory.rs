@@ -13,6 +13,7 @@
 //! to be kept in step with a separate pool.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::namespace::Namespace;
 
@@ -24,6 +25,9 @@ const SMALLEST: usize = 4 << 10;
 /// charged, since with thousands of namespaces batches are small and many. The last part can only be
 /// measured (`benches/README.md`, memory): with 3 KiB, 5,000 namespaces were up to 10 MB above INV-6.
 pub(crate) const PER_BATCH: usize = 5 << 10;
+
+/// How long nothing may be settled until a namespace is taken for being in the way.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The byte budget of a run and its free buffers.
 #[derive(Debug)]
@@ -42,6 +46,9 @@ struct State {
     namespaces: Vec<Held>,
     /// Namespaces that hold bytes now.
     holders: usize,
+    /// The numbers of those that are behind: the service takes so little of them that a reader who waits for
+    /// them holds up the others.
+    behind: Vec<usize>,
     /// Bytes of the free buffers.
     idle: usize,
     /// Free buffers by class.
@@ -57,6 +64,16 @@ struct Held {
     open: usize,
     /// By sealed ones.
     sealed: usize,
+    is_behind: bool,
+}
+
+/// What a caller is ready to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// Room for any namespace that is not behind.
+    All,
+    /// Any room.
+    Namespace,
 }
 
 /// Why a lease was not given.
@@ -67,6 +84,8 @@ pub(crate) enum Denied {
     Full,
     /// The same for the namespace's half: its own open batches hold it.
     Share,
+    /// The namespace is behind, and the caller does not want to wait for it.
+    Behind,
     /// The run is stopping.
     Closed,
 }
@@ -100,6 +119,26 @@ impl Held {
 // === impl State ===
 
 impl State {
+    fn is_behind(&self, namespace: &Namespace) -> bool {
+        self.behind.contains(&namespace.index)
+    }
+
+    /// What is sealed for namespaces that are behind.
+    fn sealed_behind(&self) -> usize {
+        let sealed = self.behind.iter();
+        sealed.map(|index| self.namespaces[*index].sealed).sum()
+    }
+
+    /// Namespaces of which next to nothing is left have caught up.
+    fn forget_behind(&mut self, left: usize) {
+        let namespaces = &mut self.namespaces;
+        self.behind.retain(|index| {
+            let held = &mut namespaces[*index];
+            held.is_behind = held.sealed > left;
+            held.is_behind
+        });
+    }
+
     /// Changes what is held, in the total and in a namespace.
     fn change(&mut self, namespace: &Namespace, change: impl Fn(&mut Held)) {
         if self.namespaces.len() <= namespace.index {
@@ -142,12 +181,14 @@ impl Memory {
     }
 
     /// Leases a buffer that holds at least `bytes`, waiting for as long as settlements can make room.
-    /// A caller that holds no open batch waits in any case: nothing that another one lacks is his.
+    /// A caller that holds no open batch waits in any case: nothing that another one lacks is his. One that does
+    /// not want to wait for the namespace is told where others could go on without it.
     pub(crate) fn lease(
         self: &Arc<Self>,
         namespace: &Arc<Namespace>,
         bytes: usize,
         holds_open: bool,
+        waits_for: WaitsFor,
     ) -> Result<Buffer, Denied> {
         let class = self.class_of(bytes);
         let charge = self.charge(class);
@@ -159,13 +200,23 @@ impl Memory {
             if self.room(&state, namespace, charge, Held::all).is_ok() {
                 return Ok(self.take(&mut state, namespace, class, false));
             }
+            if waits_for == WaitsFor::All && state.is_behind(namespace) {
+                return Err(Denied::Behind);
+            }
             if holds_open {
                 self.room(&state, namespace, charge, |held| held.open)?;
+                if state.total.open + self.stuck(&state) + charge > self.total {
+                    return Err(Denied::Full);
+                }
             }
-            state = self
+            let (woken, waited) = self
                 .released
-                .wait(state)
+                .wait_timeout(state, PATIENCE)
                 .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            if waited.timed_out() {
+                self.find_behind(&mut state);
+            }
         }
     }
 
@@ -254,6 +305,30 @@ impl Memory {
         Ok(())
     }
 
+    /// Nothing was settled for a while: looks for the namespace that is in the way.
+    fn find_behind(&self, state: &mut State) {
+        let most = (0..state.namespaces.len())
+            .filter(|index| !state.namespaces[*index].is_behind)
+            .max_by_key(|index| state.namespaces[*index].sealed);
+        let Some(index) = most else { return };
+        let sealed = state.namespaces[index].sealed;
+        let of_others = state.total.sealed - sealed - state.sealed_behind();
+        // Alone it is in nobody's way, and with as much sealed for the others it is not what they wait for.
+        if state.holders > 1 && sealed >= self.total / 8 && of_others < self.total / 4 {
+            state.namespaces[index].is_behind = true;
+            state.behind.push(index);
+        }
+    }
+
+    /// What namespaces that are behind hold by right, which is not to be waited for: of what one held
+    /// before there were others only its half.
+    fn stuck(&self, state: &State) -> usize {
+        let sealed = state.behind.iter();
+        sealed
+            .map(|index| state.namespaces[*index].sealed.min(self.total / 2))
+            .sum()
+    }
+
     /// What a buffer of the class takes out of the budget, in bytes.
     fn charge(&self, class: usize) -> usize {
         self.classes[class] + PER_BATCH
@@ -325,6 +400,7 @@ impl Drop for Buffer {
         let charge = self.memory.charge(self.class);
         let mut state = self.memory.lock();
         state.change(&self.namespace, |held| *held.of(self.is_sealed) -= charge);
+        state.forget_behind(self.memory.total / 16);
         // Beyond the budget only after a split; then the memory goes back to the allocator.
         if state.total.all() + state.idle + capacity <= self.memory.total {
             state.idle += capacity;
@@ -336,132 +412,4 @@ impl Drop for Buffer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::namespace::Namespaces;
-    use proptest::prelude::*;
-
-    const MIB: usize = 1 << 20;
-    /// The largest buffer here: it takes a MiB out of the budget.
-    const LARGEST: usize = MIB - PER_BATCH;
-
-    fn namespaces() -> [Arc<Namespace>; 3] {
-        let all = Namespaces::default();
-        ["a", "b", "c"].map(|name| all.get(name))
-    }
-
-    /// Scenario: one namespace alone, then a second one beside it.
-    /// Guarantees: alone it may hold all; beside another at most half.
-    #[test]
-    fn a_namespace_holds_at_most_half_beside_another() {
-        let memory = Memory::new(8 * MIB, LARGEST);
-        let [a, b, _] = namespaces();
-        let mut held: Vec<Buffer> = (0..7).map(|_| open(&memory, &a, LARGEST)).collect();
-        held.push(open(&memory, &b, LARGEST));
-        assert_eq!(memory.lease(&a, LARGEST, true).unwrap_err(), Denied::Share);
-        held.truncate(5);
-        held.push(open(&memory, &b, LARGEST));
-        assert_eq!(memory.lease(&a, 1, true).unwrap_err(), Denied::Share);
-        held.truncate(3);
-        held.push(open(&memory, &b, LARGEST));
-        assert!(memory.lease(&a, LARGEST, true).is_ok());
-    }
-
-    /// Scenario: large buffers come back, then small ones are wanted.
-    /// Guarantees: free buffers never keep the total above the budget.
-    #[test]
-    fn free_buffers_make_room() {
-        let memory = Memory::new(4 * MIB, LARGEST);
-        let [a, ..] = namespaces();
-        let large: Vec<Buffer> = (0..4).map(|_| open(&memory, &a, LARGEST)).collect();
-        drop(large);
-        let each = SMALLEST + PER_BATCH;
-        let small: Vec<Buffer> = (0..4 * MIB / each).map(|_| open(&memory, &a, 1)).collect();
-        assert_eq!(memory.leased(), 4 * MIB / each * each);
-        assert_eq!(memory.lease(&a, 1, true).unwrap_err(), Denied::Share);
-        assert_eq!(memory.peak(), 4 * MIB);
-        drop(small);
-        assert_eq!(memory.leased(), 0);
-    }
-
-    /// Scenario: a worker without open batches waits for room while another thread frees some, and
-    /// while the run stops.
-    /// Guarantees: both wake; the second one is told why.
-    #[test]
-    fn waiting_ends_with_room_or_with_the_run() {
-        let memory = Memory::new(2 * MIB, LARGEST);
-        let [a, ..] = namespaces();
-        let held = [open(&memory, &a, LARGEST), open(&memory, &a, LARGEST)];
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| memory.lease(&a, LARGEST, false).map(drop));
-            drop(held);
-            assert_eq!(waiting.join().expect("no panic"), Ok(()));
-            memory.close();
-            assert_eq!(
-                memory.lease(&a, LARGEST, false).map(drop),
-                Err(Denied::Closed)
-            );
-        });
-    }
-
-    /// Scenario: a worker with open batches lacks room, first where other open batches hold it, then
-    /// where a sealed one does, for the whole budget and for a namespace's half.
-    /// Guarantees: it is told to seal in the first case, and waits for the settlement in the second.
-    #[test]
-    fn only_settlements_are_waited_for() {
-        let memory = Memory::new(4 * MIB, LARGEST);
-        let [a, b, c] = namespaces();
-        let mut first = [open(&memory, &a, LARGEST), open(&memory, &a, LARGEST)];
-        let mut second = vec![open(&memory, &b, LARGEST)];
-        // The half of namespace a, then the whole budget.
-        assert_eq!(memory.lease(&a, 1, true).unwrap_err(), Denied::Share);
-        second.push(open(&memory, &b, LARGEST));
-        assert_eq!(memory.lease(&c, 1, true).unwrap_err(), Denied::Full);
-        std::thread::scope(|scope| {
-            first[0].seal();
-            let waiting = scope.spawn(|| memory.lease(&a, LARGEST, true).map(drop));
-            drop(first);
-            assert_eq!(waiting.join().expect("no panic"), Ok(()));
-        });
-        drop(second);
-        assert_eq!(memory.leased(), 0);
-    }
-
-    fn open(memory: &Arc<Memory>, namespace: &Arc<Namespace>, bytes: usize) -> Buffer {
-        memory.lease(namespace, bytes, true).expect("room")
-    }
-
-    proptest! {
-        /// Scenario: leases, seals and returns in any order and size, over two namespaces.
-        /// Guarantees: the budget is never exceeded, and all of it comes back.
-        #[test]
-        fn the_budget_holds(steps in prop::collection::vec((any::<bool>(), 1..LARGEST, any::<prop::sample::Index>()), 1..200)) {
-            let memory = Memory::new(6 * MIB, LARGEST);
-            let [a, b, _] = namespaces();
-            let mut held: Vec<Buffer> = Vec::new();
-            for (first, bytes, index) in steps {
-                let namespace = if first { &a } else { &b };
-                // Nobody settles meanwhile, so it must not wait.
-                let settled = held.iter().all(|buffer| !buffer.is_sealed);
-                match settled.then(|| memory.lease(namespace, bytes, true)) {
-                    Some(Ok(buffer)) => {
-                        prop_assert!(buffer.capacity() >= bytes);
-                        held.push(buffer);
-                    }
-                    Some(Err(_)) if held.is_empty() => prop_assert!(false, "an empty budget refuses"),
-                    Some(Err(_)) => {
-                        let any = index.index(held.len());
-                        held[any].seal();
-                    }
-                    None => drop(held.swap_remove(index.index(held.len()))),
-                }
-                prop_assert!(memory.peak() <= 6 * MIB);
-                let sealed: usize = held.iter().filter(|buffer| buffer.is_sealed).map(|buffer| buffer.capacity() + PER_BATCH).sum();
-                prop_assert_eq!(memory.lock().total.sealed, sealed);
-            }
-            held.clear();
-            prop_assert_eq!(memory.leased(), 0);
-            prop_assert_eq!(memory.lock().holders, 0);
-        }
-    }
-}
+mod tests;

@@ -248,6 +248,15 @@ impl Pacer {
             .or_else(|| self.limit.rate())
     }
 
+    /// How many parts a batch of `bytes` is to be sent in at this pace.
+    pub(crate) fn parts(&self, bytes: usize) -> usize {
+        let most = self.law.as_ref().map_or(f64::INFINITY, Law::request_bytes);
+        let parts = (bytes as f64 / most).ceil().max(1.0) as usize;
+        // Halves fit into memory that is leased by powers of two, and their size does not follow every small
+        // change of the rate: replicas whose rates differ a little send requests of one size.
+        parts.next_power_of_two()
+    }
+
     /// Whether the service is left alone but for probes.
     pub(crate) fn is_probing(&self) -> bool {
         self.law.as_ref().is_some_and(Law::is_probing)

@@ -43,7 +43,7 @@ use crate::target::Target;
 use crate::telemetry::{CheckpointAge, Metric, NamespaceLabels};
 use crate::traffic::Traffic;
 use crate::units::ByteRate;
-use crate::worker::Worker;
+use crate::worker::{Left, Worker};
 
 /// What there is to do.
 #[derive(Debug)]
@@ -177,6 +177,7 @@ pub(crate) async fn run<T: Target>(
             verdicts: verdicts.clone(),
             reject_superseded: job.reject_superseded,
             splits: splits.clone(),
+            left: Left::default(),
             events: events_in.clone(),
         };
         let span = span.clone();

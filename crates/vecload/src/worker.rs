@@ -5,6 +5,14 @@
 //! and are in wire form before the next one is looked at. Rows that an earlier attempt of the run
 //! settled are passed over: neither sent nor counted again. Of rows that a later one supersedes only the
 //! namespace is read, for the books.
+//!
+//! A namespace that is far behind, since the service takes little of it, must not hold up the others: the rows
+//! for which it has no room are counted as read and left, and once all splits are read those that have such
+//! rows are read again. Then nothing is left that waiting could hold up. In the books they remain until they
+//! are settled, so that a run that ends before reads them when it is continued. A stream can be read but once:
+//! there the namespace is waited for.
+
+mod left;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,11 +27,13 @@ use crate::checkpoint::{FieldChange, TextRead};
 use crate::events::{Content, Event, ReadRows, RejectedRow};
 use crate::fingerprint::InputPrint;
 use crate::ledger::SplitDone;
+use crate::memory::WaitsFor;
 use crate::namespace::Namespace;
 use crate::prescan::VerdictReader;
 use crate::rows::RowSet;
 use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Target;
+pub(crate) use left::Left;
 
 /// One CPU worker.
 #[derive(Debug)]
@@ -43,6 +53,8 @@ pub(crate) struct Worker<T: Target> {
     pub(crate) reject_superseded: bool,
     /// The splits that are still to be read.
     pub(crate) splits: async_channel::Receiver<Split>,
+    /// Rows that were left for later.
+    pub(crate) left: Left,
     /// What happened to rows (channel ②).
     pub(crate) events: async_channel::Sender<Event>,
 }
@@ -74,30 +86,102 @@ impl<T: Target> Worker<T> {
                 return;
             }
         }
+        let left = self.left.take();
+        // What waits for the end of the input does not wait for what was left.
+        if !left.is_empty() && self.batcher.flush().is_err() {
+            return;
+        }
+        for (split, rows) in left {
+            if self.read_left(&split, &rows).is_err() {
+                return;
+            }
+        }
         // Whether the senders are gone makes no difference to a worker that has nothing left to do.
         let _ = self.batcher.flush();
     }
 
     fn read(&mut self, split: &Split) -> Result<(), Stopping> {
         let plan = Arc::clone(&self.plan);
-        let read = self
-            .read_rows(&plan, split)
-            .map_err(|error| error.to_string());
-        let unchanged = || {
-            let input = split.input as usize;
-            self.prints[input].check_unchanged(&plan.inputs[input])
-        };
-        match read.and_then(|rows| unchanged().map(|()| rows)) {
-            Ok(Some(rows)) => self.tell(Event::SplitRead {
+        let read = self.read_rows(&plan, split);
+        match self.judge(&plan, split, read)? {
+            Some(rows) => self.tell(Event::SplitRead {
                 split: split.id,
                 rows,
             }),
-            Ok(None) => Err(Stopping),
-            Err(message) => self.tell(Event::Unreadable {
-                split: split.id,
-                message,
-            }),
+            None => Ok(()),
         }
+    }
+
+    /// Reads the rows of a split that were left. Its end is told already, and they are counted.
+    fn read_left(&mut self, split: &Split, left: &RowSet) -> Result<(), Stopping> {
+        let plan = Arc::clone(&self.plan);
+        let read = self.take_left(&plan, split, left);
+        self.judge(&plan, split, read).map(drop)
+    }
+
+    /// What came of reading a split, unless the run is stopping: none where it could not be read, which is told.
+    fn judge(
+        &self,
+        plan: &Plan,
+        split: &Split,
+        read: Result<Option<u64>, SourceError>,
+    ) -> Result<Option<u64>, Stopping> {
+        let input = split.input as usize;
+        let read = read.map_err(|error| error.to_string()).and_then(|rows| {
+            self.prints[input].check_unchanged(&plan.inputs[input])?;
+            Ok(rows)
+        });
+        match read {
+            Ok(Some(rows)) => Ok(Some(rows)),
+            Ok(None) => Err(Stopping),
+            Err(message) => {
+                self.tell(Event::Unreadable {
+                    split: split.id,
+                    message,
+                })?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes the rows that were left of a split, and says up to which row it was read; none when the run is
+    /// stopping.
+    fn take_left(
+        &mut self,
+        plan: &Plan,
+        split: &Split,
+        left: &RowSet,
+    ) -> Result<Option<u64>, SourceError> {
+        let mut reader = plan.open(split)?;
+        let mut first = 0;
+        while first < left.end()
+            && let Some(records) = reader.next()?
+        {
+            if self.stop.is_stopping() {
+                return Ok(None);
+            }
+            let rows = records.len() as u64;
+            for index in 0..records.len() {
+                if !left.contains(first + index as u64) {
+                    continue;
+                }
+                let row = records.row(index);
+                // Counted when it was left.
+                let mut counted = Tally::default();
+                let taken = match row.content {
+                    Ok(record) => {
+                        let waits_for = WaitsFor::Namespace;
+                        self.take_record(split, row.at, &record, &mut counted, waits_for)
+                    }
+                    Err(bad) => self.take_bad_row(split.id, row.at, bad, &mut counted),
+                };
+                if taken.is_err() {
+                    return Ok(None);
+                }
+            }
+            first += rows;
+        }
+        Ok(Some(first))
     }
 
     /// Reads a split and says how many rows it has; none when the run is stopping.
@@ -110,7 +194,12 @@ impl<T: Target> Worker<T> {
             if is_stream && self.follow(split.id, &mut text, records).is_err() {
                 return Ok(None);
             }
-            if self.stop.is_stopping() || self.take(split.id, rows, records).is_err() {
+            let waits_for = if is_stream {
+                WaitsFor::Namespace
+            } else {
+                WaitsFor::All
+            };
+            if self.stop.is_stopping() || self.take(split, rows, records, waits_for).is_err() {
                 return Ok(None);
             }
             rows += records.len() as u64;
@@ -171,7 +260,14 @@ impl<T: Target> Worker<T> {
     }
 
     /// Takes a block of rows, of which the first one has the number `first`.
-    fn take(&mut self, split: u32, first: u64, records: &mut Records) -> Result<(), Stopping> {
+    fn take(
+        &mut self,
+        of: &Split,
+        first: u64,
+        records: &mut Records,
+        waits_for: WaitsFor,
+    ) -> Result<(), Stopping> {
+        let split = of.id;
         let done = Arc::clone(&self.done);
         let done = &done[split as usize];
         let end = first + records.len() as u64;
@@ -201,7 +297,7 @@ impl<T: Target> Worker<T> {
             }
             let taken = match row.content {
                 _ if is_superseded => self.reject_duplicate(split, row, &mut tally),
-                Ok(record) => self.take_record(split, row.at, &record, &mut tally),
+                Ok(record) => self.take_record(of, row.at, &record, &mut tally, waits_for),
                 Err(bad) => self.take_bad_row(split, row.at, bad, &mut tally),
             };
             if taken.is_err() {
@@ -276,21 +372,31 @@ impl<T: Target> Worker<T> {
 
     fn take_record(
         &mut self,
-        split: u32,
+        split: &Split,
         at: At,
         record: &RecordRef<'_>,
         tally: &mut Tally,
+        waits_for: WaitsFor,
     ) -> Result<(), Stopping> {
+        let waits_for = if self.left.has_room() {
+            waits_for
+        } else {
+            WaitsFor::Namespace
+        };
         let name = record.namespace.unwrap_or(&self.default_namespace);
         let slot = self.batcher.slot(name);
-        match self.batcher.push(record, slot, split, at) {
+        match self.batcher.push(record, slot, split.id, at, waits_for) {
             // As good as unread: it is counted when the run is continued.
             Err(NotTaken::Stopping) => return Err(Stopping),
             Err(NotTaken::Bad(reject)) => {
                 let namespace = Arc::clone(self.batcher.namespace(slot));
                 tally.count(&namespace, at.row);
                 let content = Content::Record(canonical(record));
-                self.reject(namespace, split, at, reject, content)?;
+                self.reject(namespace, split.id, at, reject, content)?;
+            }
+            Err(NotTaken::Behind) => {
+                tally.count(self.batcher.namespace(slot), at.row);
+                self.left.leave(split, at.row);
             }
             Ok(()) => {
                 tally.count(self.batcher.namespace(slot), at.row);

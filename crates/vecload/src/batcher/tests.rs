@@ -70,7 +70,13 @@ fn push(batcher: &mut Batcher<Scripted>, number: usize, row: &Row) -> Result<(),
         row: number as u64,
         locator: 10 * number as u64,
     };
-    batcher.push(&record(&id, &values, &metadata), slot, 7, at)
+    batcher.push(
+        &record(&id, &values, &metadata),
+        slot,
+        7,
+        at,
+        WaitsFor::Namespace,
+    )
 }
 
 /// Checks that a batch is within the limits and that frame, rows and locators tell the same.
@@ -321,7 +327,9 @@ fn what_cannot_be_sent_is_refused() {
     assert_eq!(reject.reason, Reason::RecordTooLarge);
     let slot = batcher.slot("bad\u{0}name");
     let at = At { row: 2, locator: 0 };
-    let Err(NotTaken::Bad(reject)) = batcher.push(&record("2", &[1.0], "{}"), slot, 7, at) else {
+    let Err(NotTaken::Bad(reject)) =
+        batcher.push(&record("2", &[1.0], "{}"), slot, 7, at, WaitsFor::Namespace)
+    else {
         panic!("the namespace is taken");
     };
     assert_eq!(reject.reason, Reason::InvalidNamespace);

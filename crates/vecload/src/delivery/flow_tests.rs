@@ -12,6 +12,7 @@ use vecload_record::{At, Dense, Metadata, Operation, RecordRef};
 use super::*;
 use crate::batcher::Batcher;
 use crate::lane::Shared;
+use crate::memory::WaitsFor;
 use crate::namespace::Namespaces;
 use crate::pacer::simulation::Scenario;
 use crate::pacer::{Pacer, Rates};
@@ -207,7 +208,9 @@ fn batch(
             row: number,
             locator: number,
         };
-        batcher.push(&record, slot, 0, at).expect("taken");
+        batcher
+            .push(&record, slot, 0, at, WaitsFor::Namespace)
+            .expect("taken");
     }
     batcher.flush().expect("sent");
     sealed.try_recv().expect("one batch")
@@ -248,6 +251,24 @@ async fn random_failures_cost_no_goodput() {
     // The first seconds are the ramp.
     assert!(used >= 0.92, "{used:.3}");
     assert_eq!((outcomes.rejected, outcomes.closed.len()), (0, 0));
+}
+
+/// Scenario: a ceiling of 10 MB/s under requests of 1 MB, of which it takes ten a second, through one real lane.
+/// Guarantees: it is used, batches go in parts, and at most two requests in a hundred are refused, those of the
+/// first search included.
+#[tokio::test(start_paused = true)]
+async fn a_low_ceiling_is_met_with_small_requests() {
+    let conditions = Conditions {
+        bytes_per_second: vec![[0.0, 10e6]],
+        ..Conditions::default()
+    };
+    let outcomes = deliver(Senders::default(), &conditions, 0.0).await;
+    let used = outcomes.loaded["ns"] / (10e6 * 60.0);
+    assert!(used >= 0.97, "{used:.3}");
+    let (refused, all) = (outcomes.traffic.throttled, outcomes.seen.len() as u64);
+    assert!(refused <= all / 50, "{refused} of {all}");
+    let half = &outcomes.seen[outcomes.seen.len() / 2..];
+    assert!(half.iter().all(|seen| seen.bytes < 300_000));
 }
 
 /// Scenario: 300 namespaces, one of which is throttled to a hundredth and one of which takes no writes.

@@ -2,6 +2,7 @@ use super::*;
 use crate::batch::largest;
 use crate::batcher::Batcher;
 use crate::lane::Shared;
+use crate::memory::WaitsFor;
 use crate::namespace::Namespaces;
 use crate::pacer::{Pacer, Rates};
 use crate::target::scripted::{Answer, Scripted, Seen, failure};
@@ -53,8 +54,8 @@ impl Run {
         }
     }
 
-    /// A batch of records `0..records`.
-    fn batch(&self, records: usize) -> EncodedBatch {
+    /// A batch of records `0..records`, each of so many values.
+    fn batch(&self, records: usize, values: usize) -> EncodedBatch {
         let (sealed_in, sealed) = async_channel::unbounded();
         let sending = &self.sending;
         let mut batcher = Batcher::new(
@@ -65,13 +66,14 @@ impl Run {
             sealed_in,
         );
         let slot = batcher.slot("ns");
+        let values = vec![1.5; values];
         for number in 0..records {
             let id = format!("id-{number}");
             let record = RecordRef {
                 operation: Operation::Upsert,
                 namespace: None,
                 id: &id,
-                dense: Some(Dense::Floats(&[1.0, 2.0])),
+                dense: Some(Dense::Floats(&values)),
                 sparse: None,
                 metadata: Metadata::Absent,
             };
@@ -79,7 +81,9 @@ impl Run {
                 row: number as u64,
                 locator: number as u64,
             };
-            batcher.push(&record, slot, 0, at).expect("taken");
+            batcher
+                .push(&record, slot, 0, at, WaitsFor::Namespace)
+                .expect("taken");
         }
         batcher.flush().expect("sent");
         sealed.try_recv().expect("one batch")
@@ -87,7 +91,11 @@ impl Run {
 
     /// Delivers a batch of that many records, and gives the rows loaded and the rows rejected.
     async fn deliver(&self, records: usize) -> (BTreeSet<u64>, Vec<RejectedRow>) {
-        let batch = self.batch(records);
+        self.deliver_batch(self.batch(records, 2)).await
+    }
+
+    /// Delivers a batch, and gives the rows loaded and the rows rejected.
+    async fn deliver_batch(&self, batch: EncodedBatch) -> (BTreeSet<u64>, Vec<RejectedRow>) {
         self.sending.deliver(&self.lane, batch).await;
         let (mut loaded, mut rejected) = (BTreeSet::new(), Vec::new());
         while let Ok(event) = self.events.try_recv() {
@@ -123,6 +131,33 @@ fn fail(code: Code, message: &str) -> (Duration, Answer) {
 
 fn ok() -> (Duration, Answer) {
     (Duration::from_millis(20), Answer::Ok)
+}
+
+/// Scenario: a batch of 1.8 MB is throttled once, and then there is another one.
+/// Guarantees: what was sent keeps its bytes (INV-3); the other one goes in parts for the lower pace, each of its
+/// rows is loaded once, and all memory comes back.
+#[tokio::test(start_paused = true)]
+async fn a_batch_goes_in_parts_where_the_pace_is_low() {
+    let run = Run::new(|seen| match seen.number {
+        0 => fail(Code::ResourceExhausted, RATE_TEXT),
+        _ => ok(),
+    });
+    for requests in [2, 4] {
+        let before = run.sending.target.seen().len();
+        let whole = run.batch(90, 5_000);
+        let bytes = whole.message_bytes();
+        let (loaded, rejected) = run.deliver_batch(whole).await;
+        assert_eq!(loaded, (0..90).collect());
+        assert!(rejected.is_empty());
+        let seen = run.sending.target.seen().split_off(before);
+        assert_eq!(seen.len(), requests);
+        if requests == 2 {
+            assert_eq!(seen[0].digest, seen[1].digest);
+        } else {
+            // Evenly, but for a record.
+            assert!(seen.iter().all(|seen| seen.bytes <= bytes / 4 + 20_100));
+        }
+    }
 }
 
 /// Scenario: a request is throttled, unavailable, reset, timed out and acknowledged with a wrong count
@@ -222,7 +257,7 @@ async fn bisection_finds_the_bad_records() {
             panic!("{:?}", row.content);
         };
         assert_eq!(record["id"], format!("id-{}", row.row));
-        assert_eq!(record["values"], serde_json::json!([1.0, 2.0]));
+        assert_eq!(record["values"], serde_json::json!([1.5, 1.5]));
     }
     let most = 1 + BAD.len() * 2 * 10;
     assert!(run.sending.target.seen().len() <= most);

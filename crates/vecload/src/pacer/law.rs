@@ -52,6 +52,11 @@ const LEAST_RATE: f64 = 0.2e6;
 const CALM_LATENCY: f64 = 0.5;
 /// How much above its base the latency may be.
 const LATENCY_FACTOR: f64 = 2.0;
+/// The requests that are to go, as a part of the request limit: so many that the law learns from them,
+/// and so few that requests of half the size stay below the limit.
+const REQUESTS: f64 = 0.46;
+/// The least pace, as a part of the share, by which requests become smaller.
+const LEAST_PACE: f64 = 0.1;
 /// The most requests in flight.
 const IN_FLIGHT: f64 = 128.0;
 /// A rate above this part of the share is the ceiling; below it the service throttles.
@@ -67,7 +72,7 @@ pub(super) struct Law {
     /// The documented ceiling divided by the replicas.
     share: f64,
     replicas: f64,
-    /// What a request costs at the least: the ceilings on bytes and requests in one currency.
+    /// What a request costs at the least at the share: the ceilings on bytes and requests in one currency.
     least_cost: f64,
     /// A limit that the user has set; growing beyond it would be growing blindly.
     most: f64,
@@ -160,6 +165,26 @@ impl Law {
         self.rate
     }
 
+    /// The most that a request should have, in bytes. Where refusals keep the pace below the share, large
+    /// requests would be too few to learn from. Latency is no reason: what is slow for each request only
+    /// becomes slower with smaller ones.
+    pub(super) fn request_bytes(&self) -> f64 {
+        if self.is_untouched || self.is_braked {
+            return f64::INFINITY;
+        }
+        self.pace() * self.least_cost / REQUESTS
+    }
+
+    /// The rate as a part of the share, for the sizes and costs of requests.
+    fn pace(&self) -> f64 {
+        (self.rate / self.share).max(LEAST_PACE)
+    }
+
+    /// What a request costs: never more of them than the request limit allows, whatever their size.
+    fn cost_of(&self, bytes: f64) -> f64 {
+        bytes.max(self.pace().min(1.0) * self.least_cost)
+    }
+
     /// Whether the service is left alone but for probes.
     pub(super) fn is_probing(&self) -> bool {
         self.breaker.is_open()
@@ -214,7 +239,7 @@ impl Law {
 
     /// A request of that size goes now.
     pub(super) fn sent(&mut self, now: f64, bytes: f64, random: &mut impl Rng) {
-        let cost = bytes.max(self.least_cost);
+        let cost = self.cost_of(bytes);
         self.next = self.next.max(now - CREDIT) + cost / self.rate;
         self.cost += 0.05 * (cost - self.cost);
         self.breaker.sent(now, random);
@@ -259,8 +284,7 @@ impl Law {
             self.refused_in_row = 0;
         }
         self.step_scale = (self.step_scale * (STEERING * REFUSED).exp()).min(SCALE.1);
-        self.acknowledged
-            .push_back((now, bytes.max(self.least_cost)));
+        self.acknowledged.push_back((now, self.cost_of(bytes)));
         self.forget(now);
         if self.stalled.is_some_and(|stalled| sent < stalled) {
             return;

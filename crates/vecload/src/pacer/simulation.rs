@@ -52,6 +52,8 @@ pub(crate) struct RunPart {
 pub(crate) struct ClientsPart {
     pub(crate) replicas: u32,
     pub(crate) batch_bytes: f64,
+    /// Whether batches are sent in parts where the pace is low.
+    pub(crate) are_cut: bool,
     /// Seconds, of each replica.
     pub(crate) round_trips: Vec<f64>,
     pub(crate) starts: Vec<f64>,
@@ -137,6 +139,7 @@ impl Default for ClientsPart {
         Self {
             replicas: 1,
             batch_bytes: 1e6,
+            are_cut: true,
             round_trips: Vec::new(),
             starts: Vec::new(),
             stops: Vec::new(),

@@ -9,7 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 use vecload_local_index::{Model, OutageKind};
 
-use super::{Reply, Scenario};
+use super::{ClientsPart, Reply, Scenario};
 use crate::backoff::Backoff;
 use crate::lane::{Link, Passage, Passed};
 use crate::pacer::{LOOK, Outcome, Pacer, Rates, Turn};
@@ -145,6 +145,25 @@ pub(super) fn run(scenario: &Scenario, seed: u64) -> Log {
     simulation.log
 }
 
+impl Client {
+    /// Takes the next fresh batch, in as many parts as a lane has it cut into when its turn comes.
+    fn take_fresh(&mut self, part: &ClientsPart) {
+        let bytes = part.batch_bytes * self.random.random_range(0.8..1.2);
+        let parts = if part.are_cut {
+            self.pacer.parts(bytes as usize)
+        } else {
+            1
+        };
+        for _ in 0..parts {
+            self.again.push_back(Batch {
+                bytes: bytes / parts as f64,
+                backoff: Backoff::new(),
+                attempts: 0,
+            });
+        }
+    }
+}
+
 impl Simulation<'_> {
     fn run(&mut self) {
         while let Some(Reverse((now, number))) = self.events.pop() {
@@ -201,12 +220,7 @@ impl Simulation<'_> {
                 return;
             }
             if client.again.is_empty() {
-                let size = client.random.random_range(0.8..1.2);
-                client.again.push_back(Batch {
-                    bytes: self.scenario.clients.batch_bytes * size,
-                    backoff: Backoff::new(),
-                    attempts: 0,
-                });
+                client.take_fresh(&self.scenario.clients);
             }
             let bytes = client.again[0].bytes as usize;
             if !client.link.has_room(bytes) {

@@ -124,6 +124,7 @@ fn batch_sizes() {
             let mut scenario = scenario.clone();
             scenario.run.seconds = 240.0;
             scenario.clients.batch_bytes = batch;
+            scenario.clients.are_cut = false;
             scenario.server.requests_per_second = Some(100.0);
             let figures = run(&scenario, 4);
             let title = &scenario.title;
