@@ -126,6 +126,11 @@ static GROUPS: [(&str, &[Flag]); 8] = [
                 "FORM",
                 "Timestamps in metadata: epoch or rfc3339 [default: epoch]",
             ),
+            flag(
+                "max_page",
+                "SIZE",
+                "The largest page of Parquet that is read [default: 256MiB]",
+            ),
             switch("allow_empty", "An input without any record is a success"),
         ],
     ),

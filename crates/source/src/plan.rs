@@ -31,8 +31,9 @@ pub struct PlanSettings {
     pub columns: Columns,
     /// How many bytes of a JSONL file make a split.
     pub split_bytes: u64,
-    /// Whether to read columns of Parquet files that unpack to more than a thousand times their size.
-    pub allow_large: bool,
+    /// The most bytes that a page of a Parquet file may take, in the file or unpacked; and what a column
+    /// of a row group may unpack to if that is more than a thousand times its size.
+    pub max_page: u64,
     /// What timestamps and dates become in metadata.
     pub timestamps: Timestamps,
     /// How many rows to read of all inputs together, in their order; the rest is left out.
@@ -123,7 +124,7 @@ impl Default for PlanSettings {
         Self {
             columns: Columns::default(),
             split_bytes: 64 << 20,
-            allow_large: false,
+            max_page: 256 << 20,
             timestamps: Timestamps::default(),
             limit: None,
         }

@@ -50,6 +50,7 @@ const KNOBS: &[&str] = &[
     "local",
     "log_format",
     "max_duration",
+    "max_page",
     "max_rejects",
     "max_stall",
     "memory",

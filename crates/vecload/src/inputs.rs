@@ -41,6 +41,7 @@ fn plan_settings(settings: &Settings) -> PlanSettings {
             TimestampForm::Rfc3339 => vecload_source::Timestamps::Rfc3339,
         },
         limit: settings.limit,
+        max_page: settings.max_page.0,
         ..PlanSettings::default()
     }
 }

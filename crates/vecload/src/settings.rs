@@ -74,6 +74,8 @@ pub struct Settings {
     pub metadata_columns: Option<String>,
     /// What timestamps and dates become in metadata.
     pub timestamps: TimestampForm,
+    /// The most bytes that a page of a Parquet file may take, packed or unpacked.
+    pub max_page: Bytes,
     /// Whether an input without any row is a success.
     #[serde(deserialize_with = "from_text")]
     pub allow_empty: bool,
@@ -195,6 +197,8 @@ impl Default for Settings {
             metadata_columns: None,
             // Filters range over numbers.
             timestamps: TimestampForm::Epoch,
+            // Writers make pages of about a megabyte; what is far above is a mistake or meant to hurt.
+            max_page: Bytes(256 << 20),
             allow_empty: false,
             duplicates: DuplicatePolicy::Last,
             on_null: NullPolicy::Drop,

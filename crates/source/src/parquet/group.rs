@@ -21,7 +21,7 @@ use parquet::{
 use tracing::debug;
 
 use super::{
-    Chunks, batch_rows, guarded,
+    CheckedPages, batch_rows, guarded,
     schema::Roles,
     vectors::{Packed, VectorPages},
 };
@@ -30,7 +30,7 @@ use super::{
 pub(super) struct RowGroup {
     /// What the file is called.
     name: String,
-    chunks: Chunks,
+    pages: CheckedPages,
     metadata: ArrowReaderMetadata,
     roles: Roles,
     index: usize,
@@ -63,14 +63,14 @@ pub(super) type Rows = (RecordBatch, Option<Packed>);
 impl RowGroup {
     pub(super) fn open(
         name: String,
-        chunks: Chunks,
+        pages: CheckedPages,
         metadata: ArrowReaderMetadata,
         roles: Roles,
         index: usize,
     ) -> Result<Self, ParquetError> {
         let mut group = Self {
             name,
-            chunks,
+            pages,
             metadata,
             roles,
             index,
@@ -98,7 +98,7 @@ impl RowGroup {
             return None;
         }
         let group = self.metadata.metadata().row_group(self.index);
-        let vectors = guarded(|| VectorPages::open(&self.chunks, group, root));
+        let vectors = guarded(|| VectorPages::open(&self.pages, group, root));
         Some((root, vectors.ok()??))
     }
 
@@ -110,7 +110,7 @@ impl RowGroup {
         let group = self.metadata.metadata().row_group(self.index);
         guarded(|| {
             ParquetRecordBatchReaderBuilder::new_with_metadata(
-                self.chunks.clone(),
+                self.pages.clone(),
                 self.metadata.clone(),
             )
             .with_row_groups(vec![self.index])
@@ -122,7 +122,8 @@ impl RowGroup {
 
     /// The next rows, at least one; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Rows>, ParquetError> {
-        match mem::replace(&mut self.columns, Columns::Closed) {
+        self.pages.begin_batch();
+        let next = match mem::replace(&mut self.columns, Columns::Closed) {
             Columns::Closed => Ok(None),
             Columns::Arrow { reader, passed } => self.next_of_all(reader, passed),
             Columns::Split {
@@ -130,7 +131,12 @@ impl RowGroup {
                 decoded,
                 vectors,
             } => self.next_of_split(others, decoded, vectors),
-        }
+        };
+        // The decoder hands an error on as its text.
+        next.map_err(|error| match self.pages.refusal() {
+            Some(refusal) => ParquetError::External(Box::new(refusal)),
+            None => error,
+        })
     }
 
     fn next_of_all(
@@ -142,6 +148,7 @@ impl RowGroup {
             let rows = batch.num_rows();
             if rows <= passed {
                 passed -= rows;
+                self.pages.begin_batch();
                 continue;
             }
             let batch = batch.slice(passed, rows - passed);
@@ -197,6 +204,7 @@ impl RowGroup {
     /// Leaves the pages, which are held no more, for the arrow reader.
     pub(super) fn leave_pages(&mut self) -> Result<(), ParquetError> {
         self.columns = Columns::Closed;
+        self.pages.begin_again();
         self.columns = Columns::Arrow {
             reader: self.arrow(None)?,
             passed: self.read,

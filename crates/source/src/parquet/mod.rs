@@ -6,7 +6,8 @@
 //! the Arrow schema that writers embed is left aside, so that large, fixed-size and view lists,
 //! dictionaries and the like all arrive in one form.
 //!
-//! A file may be damaged or hostile. Nothing is allocated by a size that a footer states; decoding
+//! A file may be damaged or hostile. Nothing is allocated by a size that a footer states, and no page is
+//! unpacked before its header was checked (`checked`); decoding
 //! that panics (the `parquet` crate does, on some damage) is an error that names the row group; the
 //! rows of a row group are counted against the footer. Text is read as bytes and checked row by row,
 //! so that one bad string costs one row. Damage within a value goes unseen where the file has no
@@ -14,11 +15,13 @@
 
 mod accepted;
 mod batch;
+mod checked;
 mod columns;
 mod group;
 mod guard;
 mod hybrid;
 mod metadata;
+mod page_header;
 mod pages;
 mod schema;
 #[cfg(test)]
@@ -43,7 +46,13 @@ use parquet::{
 
 pub use self::guard::hush_decoder_panics;
 pub(crate) use self::{batch::Batch, pages::HEADERS};
-use self::{columns::Decoded, group::RowGroup, guard::guarded, schema::Roles};
+use self::{
+    checked::{CheckedPages, PageRefusal},
+    columns::Decoded,
+    group::RowGroup,
+    guard::guarded,
+    schema::Roles,
+};
 use crate::{
     Input, Mapping, Part, Place, PlanSettings, Records, SourceError, SourceErrorKind, Timestamps,
     reader::Block,
@@ -55,12 +64,9 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// More rows than this in a batch cost memory (metadata is as wide as it likes) and gain nothing.
 const MAX_BATCH_ROWS: u64 = 1024;
 
-/// A column chunk that states to unpack to more than this many times its size is a bomb; honest
-/// vectors of ordinary codecs stay below 10.
+/// A column chunk that states to unpack to more than this many times its size, and to more than a page
+/// may have, is a bomb; honest vectors of ordinary codecs stay below 10.
 const MAX_EXPANSION: u64 = 1000;
-
-/// A column chunk that unpacks to less does no harm, whatever its ratio.
-const HARMLESS_BYTES: u64 = 64 << 20;
 
 /// A file whose footer has been read.
 #[derive(Debug)]
@@ -72,6 +78,8 @@ pub(crate) struct ParquetInput {
     groups: Vec<Group>,
     /// What the pages of the columns read take, of one row group at a time.
     page_bytes: u64,
+    /// The most that a page may take.
+    max_page: u64,
 }
 
 /// A row group, for the plan.
@@ -140,7 +148,7 @@ impl ParquetInput {
         })
         .map_err(fail)?;
         let groups = groups(input, settings, &metadata, &roles)?;
-        let page_bytes = page_bytes(&chunks.file, &metadata, &roles, headers);
+        let page_bytes = page_bytes(input, settings, &chunks.file, &metadata, &roles, headers)?;
         Ok(Self {
             metadata,
             roles,
@@ -148,6 +156,7 @@ impl ParquetInput {
             timestamps: settings.timestamps,
             groups,
             page_bytes,
+            max_page: settings.max_page,
         })
     }
 
@@ -205,14 +214,12 @@ impl ParquetInput {
     ) -> Result<Reader, SourceError> {
         let chunks = Chunks::open(input)?;
         let place = Place::RowGroup(index);
-        let stated = self
-            .metadata
-            .metadata()
-            .row_group(index as usize)
-            .num_rows();
+        let group = self.metadata.metadata().row_group(index as usize);
+        let stated = group.num_rows();
+        let pages = CheckedPages::new(chunks, group, roles, self.max_page);
         let group = RowGroup::open(
             input.name.clone(),
-            chunks,
+            pages,
             self.metadata.clone(),
             roles.clone(),
             index as usize,
@@ -255,14 +262,14 @@ fn groups(
             let stated = column.uncompressed_size().unsigned_abs();
             let packed = column.compressed_size().unsigned_abs().max(1);
             bytes = bytes.saturating_add(packed);
-            let is_bomb = stated > HARMLESS_BYTES && stated / packed > MAX_EXPANSION;
-            if is_bomb && !settings.allow_large {
+            if stated > settings.max_page && stated / packed > MAX_EXPANSION {
                 return Err(SourceError::new(
                     SourceErrorKind::Unsupported,
                     &input.name,
                     format!(
-                        "column {} unpacks from {packed} to {stated} bytes, more than {MAX_EXPANSION}-fold; if you trust the file, allow large columns",
-                        column.column_path()
+                        "column {} unpacks from {packed} to {stated} bytes, more than {MAX_EXPANSION}-fold and more than the {} of max_page; if you trust the file, allow larger pages",
+                        column.column_path(),
+                        settings.max_page
                     ),
                 )
                 .at(place));
@@ -286,24 +293,35 @@ fn groups(
     Ok(groups)
 }
 
-/// Of each column read the largest pages of any row group, together.
+/// Of each column read the largest pages of any row group, together. A page that is larger than allowed
+/// is refused here already where its header is looked at.
 fn page_bytes(
+    input: &Input,
+    settings: &PlanSettings,
     file: &File,
     metadata: &ArrowReaderMetadata,
     roles: &Roles,
     headers: &mut u32,
-) -> u64 {
-    let mut largest = Vec::new();
-    for group in metadata.metadata().row_groups() {
+) -> Result<u64, SourceError> {
+    let mut most = Vec::new();
+    for (index, group) in (0_u32..).zip(metadata.metadata().row_groups()) {
         for (place, (_, column)) in roles.chunks(group).enumerate() {
-            let held = pages::held(file, column, headers);
-            match largest.get_mut(place) {
+            let pages::Sizes { held, largest } = pages::sizes(file, column, headers);
+            if largest > settings.max_page {
+                let refusal = PageRefusal::Page {
+                    column: column.column_path().to_string(),
+                    bytes: largest,
+                    most: settings.max_page,
+                };
+                return Err(refused(&input.name, &refusal).at(Place::RowGroup(index)));
+            }
+            match most.get_mut(place) {
                 Some(most) => *most = held.max(*most),
-                None => largest.push(held),
+                None => most.push(held),
             }
         }
     }
-    largest.into_iter().fold(0, u64::saturating_add)
+    Ok(most.into_iter().fold(0, u64::saturating_add))
 }
 
 /// How many rows to decode at a time. What the footer states is only a hint for it.
@@ -473,10 +491,21 @@ fn error_of(name: &str, error: ParquetError) -> SourceError {
                 SourceError::io(name, "read it", &error)
             }
             Ok(error) => corrupt(name, &error.to_string()),
-            Err(cause) => corrupt(name, &cause.to_string()),
+            Err(cause) => match cause.downcast::<PageRefusal>() {
+                Ok(refusal) => refused(name, &refusal),
+                Err(cause) => corrupt(name, &cause.to_string()),
+            },
         },
         error => corrupt(name, &error.to_string()),
     }
+}
+
+fn refused(name: &str, refusal: &PageRefusal) -> SourceError {
+    let kind = match refusal.is_of_size() {
+        true => SourceErrorKind::Unsupported,
+        false => SourceErrorKind::Corrupt,
+    };
+    SourceError::new(kind, name, refusal.to_string())
 }
 
 fn corrupt(name: &str, message: &str) -> SourceError {

@@ -5,37 +5,26 @@
 //! for each, and no page is unpacked. A plan walks so many of them and no more; of a chunk that was
 //! not walked what counts is all of it, as the footer states it. That is a true bound, if a wide one.
 
-use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-};
+use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use parquet::{basic::Type as Physical, file::metadata::ColumnChunkMetaData};
 
-use super::hybrid::take_varint;
+use super::page_header::{self, PageHeader, PageKind};
 
 /// How many headers a plan reads: at the megabyte that writers give a page, those of 16 GB.
 pub(crate) const HEADERS: u32 = 1 << 14;
 
-/// A header is some 30 bytes; statistics that hold long texts make it longer, up to here.
-const LONGEST_HEADER: usize = 64 << 10;
-
-/// What is wanted of a page header.
+/// What the pages of a column chunk take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Header {
-    /// The bytes of the header itself.
-    bytes: u64,
-    stored: u64,
-    unpacked: u64,
-    is_dictionary: bool,
+pub(super) struct Sizes {
+    /// The bytes that a reader of the chunk holds at a time, at most.
+    pub(super) held: u64,
+    /// The largest page there is, as it stands in the file or unpacked; 0 where none was looked at.
+    pub(super) largest: u64,
 }
 
-/// Bytes of Thrift's compact protocol, and how far they are read.
-#[derive(Debug)]
-struct Thrift<'a>(&'a [u8]);
-
-/// The bytes that a reader of the chunk holds at a time, at most. Takes from `headers` those it reads.
-pub(super) fn held(mut file: &File, column: &ColumnChunkMetaData, headers: &mut u32) -> u64 {
+/// The sizes of the pages of a chunk. Takes from `headers` those it reads.
+pub(super) fn sizes(file: &File, column: &ColumnChunkMetaData, headers: &mut u32) -> Sizes {
     // Views of text keep the page before alive while a batch straddles two.
     let unpacked_pages = match column.column_type() {
         Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => 2,
@@ -50,180 +39,68 @@ pub(super) fn held(mut file: &File, column: &ColumnChunkMetaData, headers: &mut 
         _ => data,
     };
     let end = position.saturating_add(bytes_of(column.compressed_size()));
-    let (mut dictionary, mut largest) = (0, 0);
+    let (mut dictionary, mut page, mut largest) = (0, 0, 0);
+    let mut bytes = Vec::new();
     while position < end {
-        if *headers == 0 {
-            return whole;
-        }
-        *headers -= 1;
-        let Some(header) = read(&mut file, position, end) else {
-            return whole;
+        let is_known = *headers > 0;
+        *headers = headers.saturating_sub(1);
+        let header = is_known.then(|| header(file, position, end, &mut bytes).ok().flatten());
+        let Some(header) = header.flatten() else {
+            return Sizes {
+                held: whole,
+                largest,
+            };
         };
-        if header.is_dictionary {
+        largest = header.unpacked.max(header.stored).max(largest);
+        if header.kind == PageKind::Dictionary {
             dictionary = header.unpacked.saturating_add(header.stored);
         } else {
-            let page = header
-                .unpacked
-                .saturating_mul(unpacked_pages)
-                .saturating_add(header.stored);
-            largest = page.max(largest);
+            let held = header.unpacked.saturating_mul(unpacked_pages);
+            page = held.saturating_add(header.stored).max(page);
         }
         position = position
             .saturating_add(header.bytes)
             .saturating_add(header.stored);
     }
     // No more is held than there is.
-    largest.saturating_add(dictionary).min(whole)
+    let held = page.saturating_add(dictionary).min(whole);
+    Sizes { held, largest }
 }
 
-/// The header at `position`; `None` where there is none that can be read.
-fn read(file: &mut &File, position: u64, end: u64) -> Option<Header> {
-    let mut bytes = Vec::new();
+/// The header at `position`, which ends before `end`; `None` where there is none that can be read.
+/// What has been read of the file is left in `bytes`.
+pub(super) fn header(
+    file: &File,
+    position: u64,
+    end: u64,
+    bytes: &mut Vec<u8>,
+) -> io::Result<Option<PageHeader>> {
     let mut wanted = 128;
     loop {
-        file.seek(SeekFrom::Start(position)).ok()?;
-        bytes.clear();
-        let most = end.saturating_sub(position).min(wanted as u64);
-        Read::take(&mut *file, most).read_to_end(&mut bytes).ok()?;
-        if let Some(header) = Header::parse(&bytes) {
-            return Some(header);
-        }
-        if bytes.len() < wanted || wanted >= LONGEST_HEADER {
-            return None;
+        bytes.resize(wanted, 0);
+        let read = fill(file, position, end, bytes)?;
+        bytes.truncate(read);
+        let header = PageHeader::parse(bytes);
+        if header.is_some() || read < wanted || wanted >= page_header::LONGEST {
+            return Ok(header);
         }
         wanted *= 8;
     }
 }
 
-// === impl Header ===
-
-impl Header {
-    /// ```text
-    /// PageHeader { 1: i32 type, 2: i32 uncompressed size, 3: i32 compressed size, .. }
-    /// ```
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        const DICTIONARY: i64 = 2;
-        let mut thrift = Thrift(bytes);
-        let mut fields = [None; 4];
-        thrift.fields(|id, kind, thrift| match (kind, usize::try_from(id)) {
-            (5, Ok(id @ 1..=3)) => {
-                fields[id] = Some(thrift.integer()?);
-                Some(())
-            }
-            _ => thrift.skip(kind, 0),
-        })?;
-        let size = |field: Option<i64>| u64::try_from(field?).ok();
-        Some(Self {
-            bytes: (bytes.len() - thrift.0.len()) as u64,
-            stored: size(fields[3])?,
-            unpacked: size(fields[2])?,
-            is_dictionary: fields[1]? == DICTIONARY,
-        })
-    }
-}
-
-// === impl Thrift ===
-
-impl Thrift<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn pass(&mut self, bytes: u64) -> Option<()> {
-        self.0 = self.0.get(usize::try_from(bytes).ok()?..)?;
-        Some(())
-    }
-
-    fn integer(&mut self) -> Option<i64> {
-        let zigzag = take_varint(&mut self.0)?;
-        Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
-    }
-
-    /// The fields of a struct, each with its number and type.
-    fn fields(&mut self, mut field: impl FnMut(i64, u8, &mut Self) -> Option<()>) -> Option<()> {
-        let mut id = 0_i64;
-        loop {
-            let head = self.byte()?;
-            if head == 0 {
-                return Some(());
-            }
-            id = match head >> 4 {
-                0 => self.integer()?,
-                delta => id.checked_add(delta.into())?,
-            };
-            field(id, head & 0x0f, self)?;
+/// Reads what there is from `position` to `end`, as much as `buffer` takes; says how much that is.
+fn fill(file: &File, position: u64, end: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let most = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX);
+    let most = most.min(buffer.len());
+    let mut read = 0;
+    while read < most {
+        let at = position.saturating_add(read as u64);
+        match file.read_at(&mut buffer[read..most], at) {
+            Ok(0) => break,
+            Ok(some) => read += some,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-
-    fn skip(&mut self, kind: u8, depth: u8) -> Option<()> {
-        if depth > 8 {
-            return None;
-        }
-        match kind {
-            // Booleans of a struct are their types.
-            1 | 2 => Some(()),
-            3 => self.pass(1),
-            4..=6 => take_varint(&mut self.0).map(|_| ()),
-            7 => self.pass(8),
-            8 => {
-                let length = take_varint(&mut self.0)?;
-                self.pass(length)
-            }
-            9 | 10 => {
-                let head = self.byte()?;
-                let count = match head >> 4 {
-                    15 => take_varint(&mut self.0)?,
-                    count => count.into(),
-                };
-                for _ in 0..count {
-                    match head & 0x0f {
-                        1 | 2 => self.pass(1)?,
-                        kind => self.skip(kind, depth + 1)?,
-                    }
-                }
-                Some(())
-            }
-            12 => self.fields(|_, kind, thrift| thrift.skip(kind, depth + 1)),
-            // Page headers have no maps.
-            _ => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Scenario: the header of a data page with statistics, with a boolean and a list besides, and
-    /// every part of it that was cut off.
-    /// Guarantees: sizes, kind and length are read; what was cut is no header.
-    #[test]
-    fn a_header_is_read_to_its_end() {
-        let header = [
-            0x15, 0x00, // 1: type 0
-            0x15, 0x80, 0x89, 0x7a, // 2: unpacked 1,000,000
-            0x15, 0xd0, 0x0f, // 3: stored 1,000
-            0x2c, // 5: a struct
-            0x15, 0x0a, 0x11, // 1: an integer, 2: true
-            0x19, 0x38, 0x01, b'a', 0x00, 0x01, b'c', // 3: a list of three texts
-            0x1c, 0x18, 0x03, b'm', b'a', b'x', 0x00, 0x00, // 4: a struct of a text; ends
-            0x00,
-        ];
-        let mut bytes = header.to_vec();
-        bytes.extend([7; 20]);
-        assert_eq!(
-            Header::parse(&bytes),
-            Some(Header {
-                bytes: header.len() as u64,
-                stored: 1000,
-                unpacked: 1_000_000,
-                is_dictionary: false,
-            })
-        );
-        for end in 0..header.len() {
-            assert_eq!(Header::parse(&header[..end]), None, "{end}");
-        }
-    }
+    Ok(read)
 }

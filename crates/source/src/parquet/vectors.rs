@@ -25,7 +25,7 @@ use parquet::{
 use vecload_record::Dense;
 
 use super::{
-    Chunks,
+    CheckedPages,
     hybrid::{self, Run},
 };
 
@@ -34,7 +34,7 @@ const MAX_DIMENSION: u64 = 1 << 18;
 
 /// Reads the vectors of a row group.
 pub(super) struct VectorPages {
-    pages: SerializedPageReader<Chunks>,
+    pages: SerializedPageReader<CheckedPages>,
     dimension: usize,
     /// The definition level of an element that is not null, and the bits that levels have.
     present: u32,
@@ -94,7 +94,7 @@ impl VectorPages {
     /// Opens the vector column, the top-level one at `root`, if it is a list of float32 whose lists may
     /// all have one length.
     pub(super) fn open(
-        chunks: &Chunks,
+        pages: &CheckedPages,
         group: &RowGroupMetaData,
         root: usize,
     ) -> Result<Option<Self>, ParquetError> {
@@ -122,7 +122,7 @@ impl VectorPages {
             return Ok(None);
         };
         let pages = SerializedPageReader::new(
-            chunks.clone().into(),
+            pages.clone().into(),
             column,
             usize::try_from(rows).unwrap_or(usize::MAX),
             None,
