@@ -1,3 +1,4 @@
+mod mutations;
 mod shapes;
 
 use std::{io::Write, ops::Range};

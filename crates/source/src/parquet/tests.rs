@@ -2,6 +2,7 @@ mod both_readers;
 mod crafted_pages;
 mod damage;
 mod metadata;
+mod mutations;
 mod properties;
 mod shapes;
 

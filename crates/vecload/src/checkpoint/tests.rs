@@ -7,6 +7,7 @@ use std::io::{self, Cursor};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
+use vecload_corpus::mutation::mutate;
 use vecload_record::RowRun;
 
 use self::forgetful::{Files, Forgetful};
@@ -186,6 +187,32 @@ fn a_bad_snapshot_is_refused() {
         let refused = recovered(&bad, &run.journal, &run.letters).expect_err("it is bad");
         assert!(matches!(refused, Refused::Snapshot(_)), "{refused}");
     }
+}
+
+/// Scenario: 3,000 times chance changes a snapshot, a journal or dead letters, beyond what a cut and a flip do.
+/// Guarantees: recovery gives a state that the run has had, or refuses; nothing panics.
+#[test]
+fn any_change_gives_a_state_of_the_run_or_is_refused() {
+    let run = written();
+    let last = encode_snapshot(&run.states[50], GENERATION).expect("encoded");
+    let mut refused = 0;
+    for seed in 0..3000 {
+        let [mut snapshot, mut journal, mut letters] = match seed % 2 {
+            0 => [&run.snapshot, &run.journal, &run.letters].map(Clone::clone),
+            _ => [last.clone(), Vec::new(), run.letters.clone()],
+        };
+        let changed = [&mut snapshot, &mut journal, &mut letters];
+        let changed = changed
+            .into_iter()
+            .nth(seed as usize / 2 % 3)
+            .expect("of three");
+        mutate(changed, &mut StdRng::seed_from_u64(seed));
+        match recovered(&snapshot, &journal, &letters) {
+            Ok(got) => assert!(run.states.contains(&got.state), "seed {seed}"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 1000, "{refused}");
 }
 
 /// Scenario: a snapshot and a journal of a later version.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
+use vecload_corpus::mutation::mutate;
 
 use super::verdicts::Summary;
 use super::*;
@@ -274,8 +275,8 @@ fn opened(bytes: &[u8], subject: u128) -> Result<Verdicts, NoVerdicts> {
     Verdicts::open(file, subject)
 }
 
-/// Scenario: a file of verdicts is cut at every byte, has every bit flipped, has more at its end, and is asked
-/// for other inputs.
+/// Scenario: a file of verdicts is cut at every byte, has every bit flipped, has more at its end, is changed
+/// by chance a thousand times, and is asked for other inputs.
 /// Guarantees: whole it is read again as it was; anything else is refused, and nothing panics.
 #[test]
 fn a_damaged_file_has_no_verdicts() {
@@ -302,6 +303,12 @@ fn a_damaged_file_has_no_verdicts() {
     }
     let more = [bytes.as_slice(), b"x"].concat();
     assert!(matches!(opened(&more, SUBJECT), Err(NoVerdicts::Damaged)));
+    for seed in 0..1000 {
+        let mut changed = bytes.clone();
+        mutate(&mut changed, &mut StdRng::seed_from_u64(seed));
+        let is_damaged = matches!(opened(&changed, SUBJECT), Err(NoVerdicts::Damaged));
+        assert_eq!(is_damaged, changed != bytes, "seed {seed}");
+    }
 }
 
 /// Scenario: a file is damaged after it was opened.

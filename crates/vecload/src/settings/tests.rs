@@ -1,5 +1,8 @@
 use super::*;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use std::collections::BTreeSet;
+use vecload_corpus::mutation::mutate;
 
 fn environment(variables: &[(&str, &str)]) -> Layers {
     Layers::default().environment(
@@ -120,6 +123,29 @@ fn keys_are_found_and_not_shown() {
         assert!(!settings_shown.contains("canary"), "{settings_shown}");
         assert!(shown.contains("[redacted]"));
     }
+}
+
+/// Scenario: config/reference.toml with a key, changed by chance 2,000 times.
+/// Guarantees: it is settled or refused; nothing panics, and no error holds the key.
+#[test]
+fn any_file_is_settled_or_refused() {
+    const KEY: &str = "pcsk_canary_7Q2f";
+    let sound = include_str!("../../../../config/reference.toml");
+    let sound = sound.replace("# api_key = \"\"", &format!("api_key = \"{KEY}\""));
+    assert!(sound.contains(KEY));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let mut refused = 0;
+    for seed in 0..2000 {
+        let mut text = sound.clone().into_bytes();
+        mutate(&mut text, &mut StdRng::seed_from_u64(seed));
+        std::fs::write(&file, &text).expect("written");
+        let layers = Layers::default().file(file.path());
+        if let Err(error) = layers.and_then(|layers| layers.settle()) {
+            refused += 1;
+            assert!(!error.to_string().contains(KEY), "seed {seed}: {error}");
+        }
+    }
+    assert!(refused > 200, "{refused}");
 }
 
 /// Scenario: secrets of another type than text in a file: a number, and a table.

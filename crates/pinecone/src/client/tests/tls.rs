@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use std::io::Write as _;
 use std::task::{Context, Poll};
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::NamedTempFile;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -38,8 +38,15 @@ impl tower::Service<Request<Body>> for Acknowledges {
 
 /// Serves with a certificate for this name; gives the host and the certificate as a file.
 async fn serve_tls(name: &str) -> (String, NamedTempFile) {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed([name.to_owned()]).unwrap();
+    serve_tls_until(name, 4096).await
+}
+
+/// The same with a certificate that is good until the first day of a year.
+async fn serve_tls_until(name: &str, year: i32) -> (String, NamedTempFile) {
+    let signing_key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.not_after = date_time_ymd(year, 1, 1);
+    let cert = params.self_signed(&signing_key).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let identity = Identity::from_pem(cert.pem(), signing_key.serialize_pem());
@@ -77,15 +84,17 @@ async fn a_certificate_of_the_ca_file() {
     );
 }
 
-/// Scenario: a self-signed certificate that nobody vouches for, and one for another host.
+/// Scenario: a self-signed certificate that nobody vouches for, one for another host, and one whose time is over.
 /// Guarantees: nothing is sent, and the failure is fatal and says what to do.
 #[tokio::test]
 async fn certificates_that_are_not_trusted() {
     let (unknown, _file) = serve_tls("127.0.0.1").await;
     let (other, file) = serve_tls("other.example").await;
+    let (old, old_file) = serve_tls_until("127.0.0.1", 2020).await;
     for (settings, word) in [
         (settings(unknown), "UnknownIssuer"),
         (trusting(other, &file), "not valid for name"),
+        (trusting(old, &old_file), "expired"),
     ] {
         let failure = Client::new(&settings)
             .unwrap()

@@ -13,7 +13,7 @@ use super::{super::group::Columns, *};
 /// What a file was read to.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    rows: Vec<Found>,
+    pub(super) rows: Vec<Found>,
     error: Option<(SourceErrorKind, Place, String)>,
     /// How many row groups there were, and of how many all vectors came from the pages.
     groups: usize,
