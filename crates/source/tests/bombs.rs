@@ -1,4 +1,4 @@
-//! Parquet files that are to take memory, and what reading them allocates, counted by the allocator of
+//! Files that are to take memory, and what reading them allocates, counted by the allocator of
 //! this whole program: one test, so that no other one is counted with it.
 
 #![expect(
@@ -270,14 +270,75 @@ fn assert_refused(name: &str, bytes: &[u8], bad: &str, kind: SourceErrorKind, wo
     );
 }
 
+/// Reads a packed JSONL file that unpacks to 64 MiB; gives how many rows it has, and whether its end was
+/// an error. No line of it must be kept.
+fn assert_flat(name: &str, suffix: &str, packed: &[u8]) -> (usize, Option<SourceErrorKind>) {
+    let mut file = tempfile::Builder::new().suffix(suffix).tempfile().unwrap();
+    file.write_all(packed).unwrap();
+    let path = file.path().display().to_string();
+    let region = Region::new(ALLOCATOR);
+    let inputs = discover(&[path], &Discovery::default()).unwrap();
+    let read = || {
+        let plan = Plan::new(inputs, &PlanSettings::default())?;
+        let mut rows = Ok(0);
+        for split in &plan.splits {
+            let mut reader = plan.open(split)?;
+            while let Some(records) = reader.next().transpose() {
+                let count = rows?;
+                rows = records.map(|records| count + records.len());
+                if rows.is_err() {
+                    return Ok((count, rows.err()));
+                }
+            }
+        }
+        Ok((rows?, None))
+    };
+    let (rows, error) = read().unwrap_or_else(|error: SourceError| (0, Some(error)));
+    let allocated = region.change().bytes_allocated;
+    // A line may have 8 MiB; it is kept to be judged, and once more to be handed back.
+    assert!(
+        allocated < 40 << 20,
+        "{name}: {allocated} bytes were allocated"
+    );
+    (rows, error.map(|error| error.kind()))
+}
+
+/// What lines that are to take memory do to the reader of JSONL.
+fn nothing_is_allocated_by_what_lines_unpack_to() {
+    const CONTENT: usize = 64 << 20;
+    let line = b"{\"id\":\"a\",\"values\":[1]}\n";
+    let [nests, zeros, spaces] = [b"[", b"\0", b" "].map(|byte| byte.repeat(CONTENT));
+    for (name, middle) in [("nests", nests), ("zeros", zeros), ("spaces", spaces)] {
+        let text = [line, &middle[..], b"\n", line].concat();
+        let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&text).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let zstd = zstd::bulk::compress(&text, 1).unwrap();
+        let document = [b"[", &line[..], b",", &middle[..]].concat();
+        let document = zstd::bulk::compress(&document, 1).unwrap();
+        drop((text, middle));
+        for (suffix, packed) in [(".jsonl.gz", gzip), (".jsonl.zst", zstd)] {
+            let found = assert_flat(name, suffix, &packed);
+            assert_eq!(found, (3, None), "{name}{suffix}");
+        }
+        let (rows, _) = assert_flat(name, ".json.zst", &document);
+        assert!(rows <= 2, "{name}, a document: {rows}");
+    }
+    // A frame whose window is 2 GiB: magic, no sizes, the window, an empty last block.
+    let window = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00];
+    let (rows, error) = assert_flat("a window", ".jsonl.zst", &window);
+    assert_eq!((rows, error.is_some()), (0, true));
+}
+
 /// Scenario: pages of the ids and of the vectors: an honest one of zstd with a gigabyte of zeros; headers
 /// that state a gigabyte, in all codecs; headers that state less than a page unpacks to, or more than
 /// it can; a dictionary and a list of hundreds of millions of entries in a few bytes. All of them met
-/// by the plan, and behind as many pages as a plan looks at, while rows and keys are read.
-/// Guarantees: each is refused with its row group and the reason, and in all no more is allocated than a
-/// few megabytes.
+/// by the plan, and behind as many pages as a plan looks at, while rows and keys are read. Then JSONL, as lines
+/// and as a document, that unpacks to 64 MiB without an end of line, and a zstd window of 2 GiB.
+/// Guarantees: each page is refused with its row group and the reason, each line is one bad row, and in all
+/// no more is allocated than some megabytes.
 #[test]
-fn nothing_is_allocated_by_what_a_page_states() {
+fn nothing_is_allocated_by_what_a_file_states() {
     use Compression::{BROTLI, GZIP, LZ4, LZ4_RAW, SNAPPY, UNCOMPRESSED, ZSTD};
     use SourceErrorKind::{Corrupt, Unsupported};
     const GIB: usize = 1 << 30;
@@ -393,4 +454,6 @@ fn nothing_is_allocated_by_what_a_page_states() {
     let metadata_length = u32::try_from(metadata.len()).unwrap().to_le_bytes();
     let short = [b"PAR1", &metadata[..], &metadata_length, b"PAR1"].concat();
     assert_refused("a list of the footer", &short, "id", Corrupt, "damaged");
+
+    nothing_is_allocated_by_what_lines_unpack_to();
 }
