@@ -357,3 +357,24 @@ fn tests_say_what_they_prove() {
     assert!(count > 100, "only {count} tests were found");
     assert!(silent.is_empty(), "no Scenario and Guarantees: {silent:#?}");
 }
+
+/// Scenario: docs/hostile-input.md, which names a test for each hazard.
+/// Guarantees: each file that it names is there, and has the tests that it names after it.
+#[test]
+fn tests_that_the_list_of_hazards_names() {
+    let list = fs::read_to_string(root().join("docs/hostile-input.md")).expect("readable");
+    let (mut file, mut tests) = (String::new(), 0);
+    for shown in list.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let shown = shown.rsplit('|').nth(1).expect("a last column");
+        let names = shown.split('`').skip(1).step_by(2);
+        for name in names {
+            if name.ends_with(".rs") {
+                file = fs::read_to_string(root().join("crates").join(name)).expect(name);
+            } else {
+                assert!(file.contains(&format!("fn {name}(")), "no test {name}");
+                tests += 1;
+            }
+        }
+    }
+    assert!(tests > 30, "{tests}");
+}

@@ -14,7 +14,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::Xoshiro256PlusPlus};
 use vecload_corpus::mutation::{mutate, overwrite};
 
 use super::{
-    super::page_header::PageHeader,
+    super::page_header::{PageHeader, PageKind},
     both_readers::Reading,
     properties::{Model, Writing, written},
     *,
@@ -39,7 +39,7 @@ fn with_checksums(bytes: &[u8]) -> (Vec<u8>, Vec<Range<usize>>) {
                 let (head, after) = rest.split_at(header.bytes as usize);
                 let (page, after) = after.split_at(header.stored as usize);
                 rest = after;
-                if header.kind == super::super::page_header::PageKind::Data {
+                if header.kind == PageKind::Data {
                     data.get_or_insert(file.len());
                 }
                 // Field 4 goes between field 3 and the struct of the page's kind.
