@@ -5,17 +5,15 @@
 //! for each, and no page is unpacked. A plan walks so many of them and no more; of a chunk that was
 //! not walked what counts is all of it, as the footer states it. That is a true bound, if a wide one.
 
-use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-};
-
 use parquet::{basic::Type as Physical, file::metadata::ColumnChunkMetaData};
 
-use super::hybrid::take_varint;
+use super::{Chunks, hybrid::take_varint, range};
 
 /// How many headers a plan reads: at the megabyte that writers give a page, those of 16 GB.
 pub(crate) const HEADERS: u32 = 1 << 14;
+
+/// How many of them one header of an object counts for: each is a request, which takes a store some 30 ms.
+const PRICE_OF_REQUEST: u32 = 1 << 7;
 
 /// A header is some 30 bytes; statistics that hold long texts make it longer, up to here.
 const LONGEST_HEADER: usize = 64 << 10;
@@ -35,7 +33,7 @@ struct Header {
 struct Thrift<'a>(&'a [u8]);
 
 /// The bytes that a reader of the chunk holds at a time, at most. Takes from `headers` those it reads.
-pub(super) fn held(mut file: &File, column: &ColumnChunkMetaData, headers: &mut u32) -> u64 {
+pub(super) fn held(chunks: &Chunks, column: &ColumnChunkMetaData, headers: &mut u32) -> u64 {
     // Views of text keep the page before alive while a batch straddles two.
     let unpacked_pages = match column.column_type() {
         Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => 2,
@@ -44,19 +42,19 @@ pub(super) fn held(mut file: &File, column: &ColumnChunkMetaData, headers: &mut 
     let bytes_of = |stated: i64| stated.unsigned_abs();
     let whole =
         bytes_of(column.compressed_size()).saturating_add(bytes_of(column.uncompressed_size()));
-    let data = bytes_of(column.data_page_offset());
-    let mut position = match column.dictionary_page_offset() {
-        Some(offset) if offset > 0 => bytes_of(offset).min(data),
-        _ => data,
-    };
-    let end = position.saturating_add(bytes_of(column.compressed_size()));
+    let std::ops::Range { mut start, end } = range(column);
     let (mut dictionary, mut largest) = (0, 0);
-    while position < end {
-        if *headers == 0 {
+    while start < end {
+        let price = if chunks.reads_ahead() {
+            PRICE_OF_REQUEST
+        } else {
+            1
+        };
+        if *headers < price {
             return whole;
         }
-        *headers -= 1;
-        let Some(header) = read(&mut file, position, end) else {
+        *headers -= price;
+        let Some(header) = read(chunks, start, end) else {
             return whole;
         };
         if header.is_dictionary {
@@ -68,7 +66,7 @@ pub(super) fn held(mut file: &File, column: &ColumnChunkMetaData, headers: &mut 
                 .saturating_add(header.stored);
             largest = page.max(largest);
         }
-        position = position
+        start = start
             .saturating_add(header.bytes)
             .saturating_add(header.stored);
     }
@@ -77,14 +75,14 @@ pub(super) fn held(mut file: &File, column: &ColumnChunkMetaData, headers: &mut 
 }
 
 /// The header at `position`; `None` where there is none that can be read.
-fn read(file: &mut &File, position: u64, end: u64) -> Option<Header> {
+fn read(chunks: &Chunks, position: u64, end: u64) -> Option<Header> {
     let mut bytes = Vec::new();
     let mut wanted = 128;
     loop {
-        file.seek(SeekFrom::Start(position)).ok()?;
-        bytes.clear();
         let most = end.saturating_sub(position).min(wanted as u64);
-        Read::take(&mut *file, most).read_to_end(&mut bytes).ok()?;
+        bytes.resize(usize::try_from(most).ok()?, 0);
+        let found = chunks.read_at(position, &mut bytes).ok()?;
+        bytes.truncate(found);
         if let Some(header) = Header::parse(&bytes) {
             return Some(header);
         }
