@@ -283,7 +283,7 @@ pub(crate) fn with_loading(command: clap::Command) -> clap::Command {
     let command = command.arg(
         Arg::new("inputs")
             .value_name("INPUT")
-            .help("Files, directories, globs, or - for stdin (Parquet, JSONL)")
+            .help("Files, directories, globs, s3:// gs:// az:// https:// URLs, or - for stdin (Parquet, JSONL)")
             .num_args(0..),
     );
     flags::add(with_words(command)).arg(config()).arg(

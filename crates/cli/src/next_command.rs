@@ -1,6 +1,8 @@
 //! The command that a user types next, made of the one that was typed.
 
-use vecload::NextCommand;
+use std::borrow::Cow;
+
+use vecload::{NextCommand, without_secrets};
 
 /// Flags that say how this attempt was to begin; with what follows them where that is their value.
 const OF_THIS_ATTEMPT: [(&str, bool); 3] = [
@@ -9,9 +11,9 @@ const OF_THIS_ATTEMPT: [(&str, bool); 3] = [
     ("--retry-rejects", false),
 ];
 
-/// The text of the next command, quoted for a shell.
+/// The text of the next command, quoted for a shell. Signed URLs are without their signatures.
 pub(crate) fn next_command(typed: &[String], next: NextCommand<'_>) -> String {
-    let mut words: Vec<&str> = Vec::new();
+    let mut words: Vec<Cow<'_, str>> = Vec::new();
     let mut rest = typed.iter().map(String::as_str);
     while let Some(word) = rest.next() {
         let flag = OF_THIS_ATTEMPT.iter().find(|(name, _)| {
@@ -19,22 +21,20 @@ pub(crate) fn next_command(typed: &[String], next: NextCommand<'_>) -> String {
             value.is_some_and(|value| value.is_empty() || value.starts_with('='))
         });
         match flag {
-            None => words.push(word),
+            None => words.push(without_secrets(word)),
             Some((name, true)) if word == *name => drop(rest.next()),
             Some(_) => {}
         }
     }
-    let dir;
     match next {
         NextCommand::Continue(path) => {
-            dir = path.to_string_lossy();
-            words.extend(["--run-dir", &dir]);
+            words.extend(["--run-dir".into(), path.to_string_lossy()]);
         }
-        NextCommand::Anew => words.extend(["--resume", "never"]),
+        NextCommand::Anew => words.extend(["--resume".into(), "never".into()]),
     }
-    let quoted = words.into_iter().map(|word| {
+    let quoted = words.iter().map(|word| {
         // A shell cannot be given a NUL, so none was typed.
-        shlex::try_quote(word).unwrap_or_else(|_| word.into())
+        shlex::try_quote(word).unwrap_or_else(|_| word.as_ref().into())
     });
     quoted.collect::<Vec<_>>().join(" ")
 }
@@ -56,6 +56,13 @@ mod tests {
         assert_eq!(
             next("vecload load 'a b.jsonl' --local ./x", run),
             "vecload load 'a b.jsonl' --local ./x --run-dir 'runs/my run'"
+        );
+        assert_eq!(
+            next(
+                "vecload load 'https://a/b.parquet?sig=sesame' a?b",
+                NextCommand::Anew
+            ),
+            "vecload load https://a/b.parquet 'a?b' --resume never"
         );
         let typed =
             "vecload load a --resume never --run-dir=old --retry-rejects --run-dir old --workers 2";

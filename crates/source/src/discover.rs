@@ -5,8 +5,11 @@
 //! `metadata.json`) are left out with a warning, and hidden names, our own run directories and the
 //! test queries of pinecone-datasets without one. What is named itself is told by its content where
 //! its name does not tell. A file that stands there twice, under whatever name, is taken once.
+//!
+//! URLs name objects, and prefixes as if these were directories; the same rules hold for both.
 
 mod content;
+mod objects;
 mod patterns;
 
 use std::{
@@ -20,7 +23,10 @@ use self::{
     content::{Named, read_head},
     patterns::{Wanted, expand, is_glob},
 };
-use crate::{SourceError, SourceErrorKind};
+use crate::{
+    SourceError, SourceErrorKind,
+    store::{Object, Stores, is_url},
+};
 
 /// How to find inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,17 +43,17 @@ pub struct Discovery {
     /// Whether the directory that a file stands in is the namespace of its rows, as in the layout of
     /// Pinecone's import.
     pub namespace_from_dir: bool,
+    /// Further certificates that stores are trusted by, in PEM form.
+    pub ca_file: Option<PathBuf>,
 }
 
-/// A file or stream to be read.
+/// A file, object or stream to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// The name that people and reports see: the path as it was given.
+    /// The name that people and reports see: the path as it was given, or the URL without its query.
     pub name: String,
     /// Where it is.
-    pub path: PathBuf,
-    /// Whether it is a file.
-    pub kind: InputKind,
+    pub origin: Origin,
     /// Its format.
     pub format: Format,
     /// How it is compressed as a whole.
@@ -60,15 +66,16 @@ pub struct Input {
     pub directory: Option<String>,
 }
 
-/// What an input is to the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+/// Where an input is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum InputKind {
+pub enum Origin {
     /// A file, which can be opened as often as it takes.
-    #[default]
-    File,
+    File(PathBuf),
+    /// A version of an object in a store, of which any part can be read.
+    Object(Object),
     /// The standard input, which is read once, in order.
-    Stream,
+    Stdin,
 }
 
 /// Finds the files that `arguments` name.
@@ -82,6 +89,7 @@ pub fn discover(arguments: &[String], discovery: &Discovery) -> Result<Vec<Input
     let mut search = Search {
         discovery,
         wanted: Wanted::new(&discovery.include, &discovery.exclude).map_err(pattern)?,
+        stores: None,
         inputs: Vec::new(),
         known: HashSet::new(),
         left_out: Vec::new(),
@@ -111,8 +119,10 @@ fn lines_of(list: &Path) -> Result<Vec<String>, SourceError> {
 struct Search<'a> {
     discovery: &'a Discovery,
     wanted: Wanted,
+    /// Made when the first URL is met.
+    stores: Option<Stores>,
     inputs: Vec<Input>,
-    /// Files and directories that were met, by their real paths.
+    /// Files and directories that were met, by their real paths; objects by their names.
     known: HashSet<PathBuf>,
     /// Files of the directory at hand that are not taken for data.
     left_out: Vec<String>,
@@ -121,6 +131,12 @@ struct Search<'a> {
 // === impl Input ===
 
 impl Input {
+    /// Whether it is read once, in order, and cannot be read again.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.origin == Origin::Stdin
+    }
+
     /// Fails if the file's size is no longer what it was.
     pub(crate) fn expect_size(&self, bytes: u64) -> Result<(), SourceError> {
         if bytes == self.bytes {
@@ -144,6 +160,9 @@ impl Search<'_> {
         if argument == "-" {
             return self.stream();
         }
+        if is_url(argument) {
+            return self.url(argument);
+        }
         let path = Path::new(argument);
         if is_glob(argument) && fs::symlink_metadata(path).is_err() {
             return self.glob(argument);
@@ -162,8 +181,7 @@ impl Search<'_> {
         }
         self.inputs.push(Input {
             name: "-".to_owned(),
-            path: PathBuf::from("-"),
-            kind: InputKind::Stream,
+            origin: Origin::Stdin,
             format: self.discovery.format.unwrap_or(Format::Jsonl),
             compression: Compression::None,
             bytes: 0,
@@ -217,24 +235,28 @@ impl Search<'_> {
         if is_run_directory(path).map_err(|error| cannot("read", path, &error))? {
             return empty("it is a run directory; name its rejected-*.jsonl to load these".into());
         }
-        let found = self.directory(path, None)?;
-        if found == 0 {
-            let others = match self.left_out.as_slice() {
-                [] => String::new(),
-                [first, rest @ ..] => format!(
-                    "; not taken for data: {first}{} (name the file, or state the format)",
-                    match rest.len() {
-                        0 => String::new(),
-                        more => format!(" and {more} more"),
-                    }
-                ),
-            };
-            return empty(format!(
-                "there is no Parquet or JSONL file in this directory{others}"
-            ));
+        match self.directory(path, None)? {
+            0 => empty(self.nothing_in("directory")),
+            _ => {
+                self.warn_of_left_out();
+                Ok(())
+            }
         }
-        self.warn_of_left_out();
-        Ok(())
+    }
+
+    /// Why a directory or prefix gave nothing.
+    fn nothing_in(&self, kind: &str) -> String {
+        let others = match self.left_out.as_slice() {
+            [] => String::new(),
+            [first, rest @ ..] => format!(
+                "; not taken for data: {first}{} (name the file, or state the format)",
+                match rest.len() {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                }
+            ),
+        };
+        format!("there is no Parquet or JSONL file in this {kind}{others}")
     }
 
     /// Takes the files below a directory, which is called `below` if it is not one that was named; says
@@ -285,7 +307,12 @@ impl Search<'_> {
         if !self.wanted.has(path) {
             return Ok(0);
         }
-        let Some(format) = self.format_within(path, metadata, by_glob)? else {
+        let format = if metadata.is_file() {
+            self.format_within(path, by_glob, || content(path))?
+        } else {
+            None
+        };
+        let Some(format) = format else {
             self.left_out.push(show(path));
             return Ok(0);
         };
@@ -297,12 +324,9 @@ impl Search<'_> {
     fn format_within(
         &self,
         path: &Path,
-        metadata: &fs::Metadata,
         by_glob: bool,
+        content: impl FnOnce() -> Result<Option<Format>, SourceError>,
     ) -> Result<Option<Format>, SourceError> {
-        if !metadata.is_file() {
-            return Ok(None);
-        }
         match (Named::of(path), self.discovery.format) {
             (Named::Unsupported(advice), _) => Err(unsupported(path, advice)),
             (Named::Format(named), Some(stated)) => Ok((named == stated).then_some(stated)),
@@ -312,8 +336,28 @@ impl Search<'_> {
             (Named::Other { .. }, Some(stated)) => Ok(Some(stated)),
             (Named::Other { has_ending: true }, None) if !by_glob => Ok(None),
             // Spark's and Hadoop's `part-00000`.
-            (Named::Other { .. }, None) => content(path),
+            (Named::Other { .. }, None) => content(),
         }
+    }
+
+    /// The format of a file that was given by name.
+    fn format_named(
+        &self,
+        path: &Path,
+        content: impl FnOnce() -> Result<Option<Format>, SourceError>,
+    ) -> Result<Format, SourceError> {
+        Ok(match (self.discovery.format, Named::of(path)) {
+            (Some(stated), _) => stated,
+            (None, Named::Format(format)) => format,
+            (None, Named::Json) => Format::Jsonl,
+            (None, Named::Unsupported(advice)) => return Err(unsupported(path, advice)),
+            (None, Named::Other { .. }) => content()?.ok_or_else(|| {
+                unsupported(
+                    path,
+                    "neither its name nor its content is of Parquet or JSONL; state the format if it is",
+                )
+            })?,
+        })
     }
 
     /// A file that was given by name.
@@ -325,18 +369,7 @@ impl Search<'_> {
                 "it is a pipe, a socket or a device, which cannot be opened twice; give - and redirect it into the standard input",
             ));
         }
-        let format = match (self.discovery.format, Named::of(path)) {
-            (Some(stated), _) => stated,
-            (None, Named::Format(format)) => format,
-            (None, Named::Json) => Format::Jsonl,
-            (None, Named::Unsupported(advice)) => return Err(unsupported(path, advice)),
-            (None, Named::Other { .. }) => content(path)?.ok_or_else(|| {
-                unsupported(
-                    path,
-                    "neither its name nor its content is of Parquet or JSONL; state the format if it is",
-                )
-            })?,
-        };
+        let format = self.format_named(path, || content(path))?;
         self.take(path, &metadata, format, None)
     }
 
@@ -361,8 +394,7 @@ impl Search<'_> {
         };
         self.inputs.push(Input {
             name: show(path),
-            path: path.to_owned(),
-            kind: InputKind::File,
+            origin: Origin::File(path.to_owned()),
             format,
             compression,
             bytes: metadata.len(),
@@ -374,7 +406,8 @@ impl Search<'_> {
 }
 
 fn content(path: &Path) -> Result<Option<Format>, SourceError> {
-    Format::of_content(path).map_err(|error| cannot("read", path, &error))
+    let head = read_head(path).map_err(|error| cannot("read", path, &error))?;
+    Ok(Format::of_content(&head))
 }
 
 /// Whether a directory is one of ours, which hold what a load leaves behind: the folder of all runs,

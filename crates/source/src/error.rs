@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use crate::store::Fault;
+
 /// An input that cannot be read: which one, where in it, what was found and what to do.
 ///
 /// The cause is part of the message; there is no further error to ask for.
@@ -72,11 +74,19 @@ impl SourceError {
 
     /// An error of the system; `doing` says what was attempted.
     pub(crate) fn io(input: impl Into<String>, doing: &str, error: &io::Error) -> Self {
+        if let Some(fault) = Fault::in_io(error) {
+            return Self::fault(input, fault);
+        }
         let kind = match error.kind() {
             io::ErrorKind::NotFound => SourceErrorKind::NotFound,
             _ => SourceErrorKind::Unreadable,
         };
         Self::new(kind, input, format!("cannot {doing}: {error}"))
+    }
+
+    /// An error of a store.
+    pub(crate) fn fault(input: impl Into<String>, fault: &Fault) -> Self {
+        Self::new(fault.kind(), input, fault.to_string())
     }
 
     pub(crate) fn at(mut self, place: Place) -> Self {

@@ -20,10 +20,12 @@ mod mapping;
 mod parquet;
 mod plan;
 mod reader;
+mod store;
 
-pub use discover::{Compression, Discovery, Format, Input, InputKind, discover};
+pub use discover::{Compression, Discovery, Format, Input, Origin, discover};
 pub use error::{Place, SourceError, SourceErrorKind};
 pub use mapping::{Columns, Mapping};
 pub use parquet::hush_decoder_panics;
 pub use plan::{Filtered, Part, Plan, PlanSettings, Split, Timestamps};
 pub use reader::{BadRow, KeyReader, Records, Row, RowKey, RowKeys, SplitReader};
+pub use store::{Object, without_secrets};

@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     Columns, Mapping, SourceError, SourceErrorKind,
-    discover::{Compression, Format, Input, InputKind},
+    discover::{Compression, Format, Input, Origin},
     jsonl::JsonlInput,
     parquet::{HEADERS, ParquetInput},
     reader::{KeyReader, SplitReader},
@@ -186,7 +186,7 @@ impl Plan {
             plan.filtered.push(Filtered::NOTHING);
             match input.format {
                 Format::Parquet => {
-                    if input.kind == InputKind::Stream {
+                    if input.is_stream() {
                         return Err(SourceError::new(
                             SourceErrorKind::Unsupported,
                             &input.name,
@@ -200,19 +200,17 @@ impl Plan {
                     plan.opened.push(Opened::Parquet(Box::new(opened)));
                 }
                 Format::Jsonl => {
-                    let stdin = match input.kind {
-                        InputKind::File => None,
-                        InputKind::Stream => stdin.take(),
-                    };
+                    let stdin = stdin.take_if(|_| input.is_stream());
                     let opened = JsonlInput::open(&input, settings, stdin)?;
                     let step = match opened.has_ranges(&input) {
                         true => settings.split_bytes.max(1),
                         false => u64::MAX,
                     };
                     // A stream has a split although it has no size.
-                    let size = match input.kind {
-                        InputKind::File => input.bytes,
-                        InputKind::Stream => u64::MAX,
+                    let size = if input.is_stream() {
+                        u64::MAX
+                    } else {
+                        input.bytes
                     };
                     let mut start = 0;
                     while start < size {
@@ -257,7 +255,7 @@ impl Plan {
             start: range.start,
             end: range.end,
         };
-        let is_stream = input.kind == InputKind::Stream;
+        let is_stream = input.is_stream();
         let bytes = if is_stream {
             0
         } else {
@@ -389,6 +387,15 @@ impl Plan {
             Opened::Jsonl(opened) => opened.window(),
         });
         pages.max().unwrap_or(0)
+    }
+
+    /// Ends the waiting for object stores, now and later, with an error.
+    pub fn abandon(&self) {
+        for input in &self.inputs {
+            if let Origin::Object(object) = &input.origin {
+                object.stores().abandon();
+            }
+        }
     }
 
     /// Opens a split of this plan for reading. A stream can be opened once.

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vecload_source::{Format, Input, InputKind, Plan};
+use vecload_source::{Format, Input, Object, Origin, Plan};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::settings::Settings;
@@ -91,7 +91,7 @@ pub(crate) struct InputPrint {
     /// When it was last written, in nanoseconds since 1970.
     modified: i64,
     inode: u64,
-    /// A hash of the footer (Parquet), or of both ends (JSONL).
+    /// A hash of the footer (Parquet), or of both ends (JSONL); of an object its version.
     pub(crate) hash: String,
     /// How many splits it was planned in.
     splits: u32,
@@ -111,6 +111,9 @@ impl JobPrint {
             .collect();
         job.insert(TARGET.to_owned(), target.into());
         let inputs = inputs.iter().map(|input| {
+            if input.contains("://") {
+                return Ok(Value::from(vecload_source::without_secrets(input)));
+            }
             // The same relative path means another file elsewhere.
             let path = std::path::absolute(input);
             path.map(|path| Value::from(path.display().to_string()))
@@ -200,14 +203,14 @@ impl InputPrint {
     }
 
     /// Checks that a file is the one that it was, as far as its size, its time and its place tell. What was
-    /// found out about its rows before, their duplicates above all, holds no more otherwise.
+    /// found out about its rows before, their duplicates above all, holds no more otherwise. Of an object no
+    /// other version is ever read.
     pub(crate) fn check_unchanged(&self, input: &Input) -> Result<(), String> {
-        if input.kind == InputKind::Stream {
+        let Origin::File(path) = &input.origin else {
             return Ok(());
-        }
+        };
         let name = &input.name;
-        let metadata =
-            std::fs::metadata(&input.path).map_err(|error| format!("{name}: {error}"))?;
+        let metadata = std::fs::metadata(path).map_err(|error| format!("{name}: {error}"))?;
         let now = (metadata.len(), modified(&metadata), metadata.ino());
         if now == (self.bytes, self.modified, self.inode) {
             return Ok(());
@@ -219,21 +222,25 @@ impl InputPrint {
     }
 
     fn of(input: &Input, splits: u32) -> io::Result<Self> {
-        if input.kind == InputKind::Stream {
+        // Nothing of it is on a disk.
+        let elsewhere = |hash: String| Self {
+            name: input.name.clone(),
+            bytes: input.bytes,
+            modified: 0,
+            inode: 0,
+            hash,
+            splits,
+        };
+        let path = match &input.origin {
+            Origin::File(path) => path,
+            Origin::Object(object) => return Ok(elsewhere(version(object))),
             // What it will hold is not known.
-            return Ok(Self {
-                name: input.name.clone(),
-                bytes: 0,
-                modified: 0,
-                inode: 0,
-                hash: STREAM.to_owned(),
-                splits,
-            });
-        }
-        let metadata = std::fs::metadata(&input.path)?;
+            _ => return Ok(elsewhere(STREAM.to_owned())),
+        };
+        let metadata = std::fs::metadata(path)?;
         let hash = match input.format {
-            Format::Parquet => hash_footer(&input.path)?,
-            _ => hash_ends(&input.path)?,
+            Format::Parquet => hash_footer(path)?,
+            _ => hash_ends(path)?,
         };
         Ok(Self {
             name: input.name.clone(),
@@ -305,6 +312,18 @@ pub(crate) fn changed_inputs(
     }
     let pairs = now.iter().zip(of_run);
     Ok(pairs.map(|(now, was)| now.difference(was)).collect())
+}
+
+/// What tells a version of an object from others.
+fn version(object: &Object) -> String {
+    object.version().unwrap_or_else(|| {
+        let bytes = object.bytes();
+        tracing::warn!(
+            ?object,
+            "the server tells neither an etag nor when it was written: a change is noticed by its size only"
+        );
+        format!("size {bytes}")
+    })
 }
 
 /// When a file was last written, in nanoseconds since 1970; in 64 bits until the year 2262.

@@ -21,6 +21,7 @@ fn discovery(settings: &Settings) -> Discovery {
         exclude: list(settings.exclude.as_deref()),
         files_from: settings.files_from.clone(),
         namespace_from_dir: settings.namespace_from_dir,
+        ca_file: settings.ca_file.clone(),
     }
 }
 

@@ -92,6 +92,6 @@ pub use shard::Shard;
 pub use stop::{ExitCode, StopReason};
 pub use telemetry::Metric;
 pub use units::{ByteRate, Bytes, RequestRate, Span};
-pub use vecload_source::hush_decoder_panics;
+pub use vecload_source::{hush_decoder_panics, without_secrets};
 pub use verify::{Count, Difference, Source, Verdict, Verify, VerifyReport, run_target};
 pub use waits::LimitedBy;

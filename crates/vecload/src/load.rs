@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use vecload_pinecone::{
     Client, ClientSettings, IndexShape, Limits, MetadataPolicy, OnNested, OnNull,
 };
-use vecload_source::{InputKind, Plan};
+use vecload_source::Plan;
 
 use self::describing::keep_baseline;
 pub use self::error::LoadError;
@@ -131,7 +131,7 @@ impl Load {
         telemetry::describe();
         let client = Client::new(&client_settings(settings)?)
             .map_err(|error| LoadError::usage(error.to_string()))?;
-        let plan = Arc::new(self.plan()?);
+        let plan = Arc::new(self.plan().await?);
         self.expect_rows(&plan)?;
         self.notices.hear_of(&plan);
 
@@ -332,13 +332,17 @@ impl Load {
     }
 
     /// Finds the inputs and plans how they are read.
-    fn plan(&self) -> Result<Plan, LoadError> {
+    async fn plan(&self) -> Result<Plan, LoadError> {
         if self.inputs.is_empty() && self.settings.files_from.is_none() {
             return Err(LoadError::usage("no input was named"));
         }
-        let plan = inputs::plan(&self.inputs, &self.settings)?;
-        let mut inputs = plan.inputs.iter();
-        match inputs.find(|input| input.kind == InputKind::Stream) {
+        let (named, settings) = (self.inputs.clone(), self.settings.clone());
+        // Stores take their time, and the caller's runtime may have one thread.
+        let planning = tokio::task::spawn_blocking(move || inputs::plan(&named, &settings));
+        let plan = planning
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        match plan.inputs.iter().find(|input| input.is_stream()) {
             Some(stream) if self.settings.shard.is_some() => Err(LoadError::usage(format!(
                 "{}: a stream cannot be divided among shards; name files",
                 stream.name

@@ -206,10 +206,11 @@ pub(crate) async fn run<T: Target>(
         async move { stall.watch(&stop).await }.in_current_span()
     });
     watchers.spawn({
-        let stop = Arc::clone(&stop);
+        let (stop, plan) = (Arc::clone(&stop), job.plan);
         async move {
             stop.stopped().await;
             memory.close();
+            plan.abandon();
         }
     });
 
@@ -259,6 +260,13 @@ pub(crate) async fn prescan(scan: Prescan) -> Result<Verdicts, PrescanError> {
     if let Some(limit) = scan.time_limit {
         limit.watch(&scan.stop, &mut watchers);
     }
+    watchers.spawn({
+        let (stop, plan) = (Arc::clone(&scan.stop), Arc::clone(&scan.plan));
+        async move {
+            stop.stopped().await;
+            plan.abandon();
+        }
+    });
     let hasher = KeyHasher::default();
     let failed = Arc::default();
     let mut scanners = JoinSet::new();

@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use vecload_record::{At, Reason, RecordRef, Reject, RowRun};
-use vecload_source::{BadRow, InputKind, Plan, Records, Row, SourceError, Split};
+use vecload_source::{BadRow, Plan, Records, Row, SourceError, Split};
 
 use crate::batcher::{Batcher, NotTaken, Stopping};
 use crate::canonical::canonical;
@@ -134,6 +134,8 @@ impl<T: Target> Worker<T> {
         match read {
             Ok(Some(rows)) => Ok(Some(rows)),
             Ok(None) => Err(Stopping),
+            // Stopping ends the waiting for a store, which is no fault of the store.
+            Err(_) if self.stop.is_stopping() => Err(Stopping),
             Err(message) => {
                 self.tell(Event::Unreadable {
                     split: split.id,
@@ -187,7 +189,7 @@ impl<T: Target> Worker<T> {
     /// Reads a split and says how many rows it has; none when the run is stopping.
     fn read_rows(&mut self, plan: &Plan, split: &Split) -> Result<Option<u64>, SourceError> {
         let mut reader = plan.open(split)?;
-        let is_stream = plan.inputs[split.input as usize].kind == InputKind::Stream;
+        let is_stream = plan.inputs[split.input as usize].is_stream();
         let mut text = TextRead::default();
         let mut rows = 0;
         while let Some(records) = reader.next()? {

@@ -44,7 +44,7 @@ pub(super) enum Named {
 }
 
 /// How much of a file is looked at to tell what it is.
-const HEAD_BYTES: u64 = 4096;
+pub(super) const HEAD_BYTES: u64 = 4096;
 
 // === impl Named ===
 
@@ -75,17 +75,16 @@ impl Named {
 
 impl Format {
     /// What a file is, if its first bytes show that it is data.
-    pub(super) fn of_content(path: &Path) -> io::Result<Option<Self>> {
-        let head = read_head(path)?;
+    pub(super) fn of_content(head: &[u8]) -> Option<Self> {
         if head.starts_with(b"PAR1") {
-            return Ok(Some(Self::Parquet));
+            return Some(Self::Parquet);
         }
-        if Compression::of_content(&head) != Compression::None {
-            return Ok(Some(Self::Jsonl));
+        if Compression::of_content(head) != Compression::None {
+            return Some(Self::Jsonl);
         }
-        let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head);
+        let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
-        Ok(matches!(first, Some(b'{' | b'[')).then_some(Self::Jsonl))
+        matches!(first, Some(b'{' | b'[')).then_some(Self::Jsonl)
     }
 }
 

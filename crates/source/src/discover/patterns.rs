@@ -66,7 +66,7 @@ impl Pattern {
     }
 }
 
-fn matcher(glob: &str) -> Result<GlobMatcher, String> {
+pub(super) fn matcher(glob: &str) -> Result<GlobMatcher, String> {
     let glob = GlobBuilder::new(glob).literal_separator(true).build();
     glob.map(|glob| glob.compile_matcher())
         .map_err(|error| format!("it is no pattern: {}", error.kind()))

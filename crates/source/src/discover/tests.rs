@@ -39,7 +39,10 @@ fn found_in(
     Ok(inputs
         .into_iter()
         .map(|input| {
-            assert_eq!(input.bytes, fs::metadata(&input.path).unwrap().len());
+            let Origin::File(path) = &input.origin else {
+                panic!("{input:?}");
+            };
+            assert_eq!(input.bytes, fs::metadata(path).unwrap().len());
             let name = input.name.strip_prefix(base).unwrap();
             (name.trim_start_matches('/').to_owned(), input.format)
         })
@@ -287,7 +290,7 @@ fn wanted_files() {
 fn streams_and_pipes() {
     let found = discover(&["-".to_owned(), "-".to_owned()], &Discovery::default()).unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].kind, InputKind::Stream);
+    assert_eq!(found[0].origin, Origin::Stdin);
     let root = tree(&[("d/", "")]);
     let pipe = root.path().join("pipe");
     let made = std::process::Command::new("mkfifo")

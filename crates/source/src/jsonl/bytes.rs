@@ -1,14 +1,18 @@
-//! Where the bytes of JSONL come from: a file, what a compressed file unpacks to, or a stream.
+//! Where the bytes of JSONL come from: a file, an object, what one of these unpacks to, or a stream.
 
 use std::{
     fmt,
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
+    ops::Range,
 };
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::{Compression, Input, Place, SourceError, SourceErrorKind};
+use crate::{
+    Compression, Input, Origin, Place, SourceError, SourceErrorKind,
+    store::{Ahead, AheadReader, Fault, ahead_bytes},
+};
 
 /// Windows of zstd up to here are unpacked, as by the `zstd` command.
 const WINDOW_LOG: u32 = 27;
@@ -20,6 +24,8 @@ const USUAL_WINDOW_LOG: u32 = 23;
 pub(super) enum Bytes {
     /// A file of a size that is known.
     File { file: File, size: u64 },
+    /// An object, of which the next bytes are on their way.
+    Object { ahead: Box<Ahead>, size: u64 },
     /// Bytes that end where they end.
     Stream {
         stream: Box<dyn Read + Send>,
@@ -44,15 +50,37 @@ pub(super) enum End {
 // === impl Bytes ===
 
 impl Bytes {
-    /// Opens a file at an offset, which is 0 where it is compressed.
-    pub(super) fn open(input: &Input, offset: u64) -> Result<Self, SourceError> {
+    /// Opens a file or an object for a range of it, which begins at 0 where it is compressed. What follows
+    /// can be read too.
+    pub(super) fn open(input: &Input, range: Range<u64>) -> Result<Self, SourceError> {
         let io = |error| SourceError::io(&input.name, "open it", &error);
-        let mut file = File::open(&input.path).map_err(io)?;
+        let is_packed = input.compression != Compression::None;
+        let path = match &input.origin {
+            Origin::File(path) => path,
+            Origin::Object(object) if is_packed => {
+                let packed = Box::new(AheadReader::new(object.clone()));
+                return Self::unpacked(packed, input.compression).map_err(io);
+            }
+            Origin::Object(object) => {
+                return Ok(Self::Object {
+                    size: object.bytes(),
+                    ahead: Box::new(Ahead::new(object.clone(), range)),
+                });
+            }
+            Origin::Stdin => {
+                return Err(SourceError::new(
+                    SourceErrorKind::Unreadable,
+                    &input.name,
+                    "the standard input is not opened",
+                ));
+            }
+        };
+        let mut file = File::open(path).map_err(io)?;
         input.expect_size(file.metadata().map_err(io)?.len())?;
-        if input.compression != Compression::None {
+        if is_packed {
             return Self::unpacked(Box::new(file), input.compression).map_err(io);
         }
-        file.seek(SeekFrom::Start(offset)).map_err(io)?;
+        file.seek(SeekFrom::Start(range.start)).map_err(io)?;
         Ok(Self::File {
             file,
             size: input.bytes,
@@ -89,17 +117,25 @@ impl Bytes {
         })
     }
 
+    /// The bytes that are held of an object to read on in it.
+    pub(super) fn ahead(input: &Input) -> u64 {
+        match &input.origin {
+            Origin::Object(object) => ahead_bytes(std::slice::from_ref(&(0..object.bytes()))),
+            Origin::File(_) | Origin::Stdin => 0,
+        }
+    }
+
     /// The bytes that unpacking keeps: of zstd the window, of gzip nearly nothing.
     pub(super) fn window(&self) -> u64 {
         match self {
             Self::Stream { window, .. } => *window,
-            Self::File { .. } | Self::Head { .. } => 0,
+            Self::File { .. } | Self::Object { .. } | Self::Head { .. } => 0,
         }
     }
 
     pub(super) fn end(&self, position: u64) -> End {
         let (is_end, is_all) = match self {
-            Self::File { size, .. } => (position >= *size, true),
+            Self::File { size, .. } | Self::Object { size, .. } => (position >= *size, true),
             Self::Stream { ended, .. } => (*ended, true),
             Self::Head { rest, is_all } => (rest.is_empty(), *is_all),
         };
@@ -119,13 +155,14 @@ impl Bytes {
         buffer: &mut Vec<u8>,
     ) -> Result<(), SourceError> {
         let wanted = match self {
-            Self::File { size, .. } => wanted.min(*size - position),
+            Self::File { size, .. } | Self::Object { size, .. } => wanted.min(*size - position),
             _ => wanted,
         };
         // Exactly: by doubling, a line of 8 MiB would take 16.
         buffer.reserve_exact(usize::try_from(wanted).unwrap_or_default());
         let failed = |compression: Compression, error: &io::Error| {
             let error = match (compression, error.kind()) {
+                _ if Fault::in_io(error).is_some() => SourceError::io(name, "read it", error),
                 (Compression::None, _) => SourceError::io(name, "read it", error),
                 // What unpacks wrongly is reported as one of these.
                 (
@@ -161,6 +198,18 @@ impl Bytes {
                     .at(Place::Offset(position + got as u64)));
                 }
             }
+            Self::Object { ahead, .. } => {
+                let end = position + wanted;
+                let mut position = position;
+                while position < end {
+                    let some = ahead
+                        .read(position)
+                        .map_err(|error| failed(Compression::None, &error))?;
+                    let count = some.len().min((end - position) as usize);
+                    buffer.extend_from_slice(&some[..count]);
+                    position += count as u64;
+                }
+            }
             Self::Stream {
                 stream,
                 compression,
@@ -187,6 +236,7 @@ impl fmt::Debug for Bytes {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::File { .. } => "File",
+            Self::Object { .. } => "Object",
             Self::Stream { .. } => "Stream",
             Self::Head { .. } => "Head",
         })

@@ -41,8 +41,8 @@ use self::{
     lines::LineCutter,
 };
 use crate::{
-    BadRow, Compression, Input, InputKind, Mapping, PlanSettings, Records, Row, SourceError,
-    SourceErrorKind, changes::Changes, reader::Block,
+    BadRow, Compression, Input, Mapping, PlanSettings, Records, Row, SourceError, SourceErrorKind,
+    changes::Changes, reader::Block,
 };
 
 /// How much is read and kept.
@@ -65,7 +65,7 @@ pub(crate) struct JsonlInput {
     mapping: Mapping,
     /// The namespace that the document around the records names.
     namespace: Option<Arc<str>>,
-    /// What unpacking keeps.
+    /// What unpacking keeps, and what is read ahead.
     window: u64,
     stream: Option<Mutex<Stream>>,
 }
@@ -144,20 +144,18 @@ impl JsonlInput {
     ) -> Result<Self, SourceError> {
         let unsupported =
             |message: String| SourceError::new(SourceErrorKind::Unsupported, &input.name, message);
-        let (head, stream, window) = match input.kind {
-            InputKind::File => {
-                let mut bytes = Bytes::open(input, 0)?;
-                let head = Head::read(&input.name, &mut bytes, Limits::default())?;
-                (head, None, bytes.window())
-            }
-            InputKind::Stream => {
-                let stdin = stdin.ok_or_else(|| {
-                    unsupported("the standard input can be read once; name it once".into())
-                })?;
-                let stream = Stream::open(input, stdin)?;
-                let window = stream.window;
-                (stream.head.clone(), Some(stream), window)
-            }
+        let (head, stream, window) = if input.is_stream() {
+            let stdin = stdin.ok_or_else(|| {
+                unsupported("the standard input can be read once; name it once".into())
+            })?;
+            let stream = Stream::open(input, stdin)?;
+            let window = stream.window;
+            (stream.head.clone(), Some(stream), window)
+        } else {
+            let head = 0..Limits::default().block as u64;
+            let mut bytes = Bytes::open(input, head)?;
+            let head = Head::read(&input.name, &mut bytes, Limits::default())?;
+            (head, None, bytes.window() + Bytes::ahead(input))
         };
         let form = Form::of(&head);
         let keys = head.with_records(&input.name, &form, |records| {
@@ -212,9 +210,7 @@ impl JsonlInput {
 
     /// Whether it can be read by ranges.
     pub(crate) fn has_ranges(&self, input: &Input) -> bool {
-        self.form == Form::Lines
-            && input.kind == InputKind::File
-            && input.compression == Compression::None
+        self.form == Form::Lines && !input.is_stream() && input.compression == Compression::None
     }
 
     /// What the keys were taken for.
@@ -222,7 +218,7 @@ impl JsonlInput {
         &self.mapping
     }
 
-    /// What is held besides the block that is read.
+    /// What is held besides the block that is read: by unpacking, and of an object what comes next.
     pub(crate) fn window(&self) -> u64 {
         self.window
     }
@@ -277,11 +273,11 @@ impl JsonlInput {
     ) -> Result<Reader, SourceError> {
         if self.has_ranges(input) {
             let base = range.start.saturating_sub(1);
-            let bytes = Bytes::open(input, base)?;
+            let bytes = Bytes::open(input, base..range.end)?;
             return Ok(self.reader(input, bytes, range, limits));
         }
         let start = self.form.start();
-        let mut bytes = Bytes::open(input, start)?;
+        let mut bytes = Bytes::open(input, start..u64::MAX)?;
         if let (Bytes::Stream { stream, .. }, true) = (&mut bytes, start > 0) {
             io::copy(&mut stream.take(start), &mut io::sink())
                 .map_err(|error| SourceError::io(&input.name, "unpack it", &error))?;

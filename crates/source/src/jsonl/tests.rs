@@ -56,8 +56,7 @@ fn file(bytes: &[u8]) -> (NamedTempFile, Input) {
     file.write_all(bytes).unwrap();
     let input = Input {
         name: "lines.jsonl".into(),
-        path: file.path().to_owned(),
-        kind: InputKind::File,
+        origin: crate::Origin::File(file.path().to_owned()),
         format: Format::Jsonl,
         compression: Compression::of_content(bytes),
         bytes: bytes.len() as u64,
@@ -76,7 +75,7 @@ fn open(
 ) -> Result<Reader, SourceError> {
     let (keys, _) = Keys::find(std::iter::empty(), columns).unwrap();
     let base = range.start.saturating_sub(1);
-    let bytes = Bytes::open(input, base)?;
+    let bytes = Bytes::open(input, base..u64::MAX)?;
     let cutter = LineCutter::new(&input.name, bytes, limits, base, range);
     Ok(Reader::new(
         &input.name,

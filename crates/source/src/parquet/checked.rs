@@ -25,7 +25,7 @@ use parquet::{
 use super::{
     Chunks,
     page_header::{PageHeader, PageKind},
-    pages,
+    pages, range,
     schema::Roles,
 };
 
@@ -97,31 +97,23 @@ impl CheckedPages {
     ) -> Self {
         let columns: Arc<[Column]> = roles
             .chunks(group)
-            .map(|(_, column)| {
-                let start = match column.dictionary_page_offset() {
-                    Some(offset) => offset.min(column.data_page_offset()),
-                    None => column.data_page_offset(),
-                };
-                let start = start.unsigned_abs();
-                let length = column.compressed_size().unsigned_abs();
-                Column {
-                    name: column.column_path().to_string(),
-                    range: start..start.saturating_add(length),
-                    codec: column.compression(),
-                    is_list: column.column_descr().max_rep_level() > 0,
-                    entry_bytes: match column.column_type() {
-                        Physical::BOOLEAN => 1,
-                        Physical::INT32 | Physical::FLOAT | Physical::BYTE_ARRAY => 4,
-                        Physical::INT64 | Physical::DOUBLE => 8,
-                        Physical::INT96 => 12,
-                        Physical::FIXED_LEN_BYTE_ARRAY => column
-                            .column_descr()
-                            .type_length()
-                            .max(1)
-                            .unsigned_abs()
-                            .into(),
-                    },
-                }
+            .map(|(_, column)| Column {
+                name: column.column_path().to_string(),
+                range: range(column),
+                codec: column.compression(),
+                is_list: column.column_descr().max_rep_level() > 0,
+                entry_bytes: match column.column_type() {
+                    Physical::BOOLEAN => 1,
+                    Physical::INT32 | Physical::FLOAT | Physical::BYTE_ARRAY => 4,
+                    Physical::INT64 | Physical::DOUBLE => 8,
+                    Physical::INT96 => 12,
+                    Physical::FIXED_LEN_BYTE_ARRAY => column
+                        .column_descr()
+                        .type_length()
+                        .max(1)
+                        .unsigned_abs()
+                        .into(),
+                },
             })
             .collect();
         Self {
@@ -176,7 +168,7 @@ impl CheckedPages {
     /// Reads the header at `start` and refuses what must not be unpacked; gives its bytes.
     fn check(&self, start: u64) -> Result<Vec<u8>, ParquetError> {
         let mut read = Vec::new();
-        let header = pages::header(&self.chunks.file, start, self.chunks.bytes, &mut read)?;
+        let header = pages::header(&self.chunks, start, self.chunks.len(), &mut read)?;
         let Some(header) = header else {
             return Err(self.lie(start, "cannot be read"));
         };

@@ -16,6 +16,7 @@
 mod accepted;
 mod batch;
 mod checked;
+mod chunks;
 mod columns;
 mod group;
 mod guard;
@@ -28,19 +29,13 @@ mod schema;
 mod tests;
 mod vectors;
 
-use std::{
-    fs::File,
-    io::{self, BufReader, Read, Seek, SeekFrom},
-    sync::Arc,
-};
+use std::{io, ops::Range};
 
-use bytes::Bytes;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     errors::ParquetError,
-    file::{
-        metadata::{PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData},
-        reader::{ChunkReader, Length},
+    file::metadata::{
+        ColumnChunkMetaData, PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData,
     },
 };
 
@@ -48,6 +43,7 @@ pub use self::guard::hush_decoder_panics;
 pub(crate) use self::{batch::Batch, pages::HEADERS};
 use self::{
     checked::{CheckedPages, PageRefusal},
+    chunks::Chunks,
     columns::Decoded,
     group::RowGroup,
     guard::guarded,
@@ -55,7 +51,7 @@ use self::{
 };
 use crate::{
     Input, Mapping, Part, Place, PlanSettings, Records, SourceError, SourceErrorKind, Timestamps,
-    reader::Block,
+    reader::Block, store::ahead_bytes,
 };
 
 /// What the vectors of a batch should take; and with them a batch, where they dominate.
@@ -95,6 +91,7 @@ pub(crate) struct Group {
 #[derive(Debug)]
 pub(crate) struct Reader {
     name: String,
+    chunks: Chunks,
     place: Place,
     roles: Roles,
     timestamps: Timestamps,
@@ -107,13 +104,6 @@ pub(crate) struct Reader {
     records: Records,
 }
 
-/// A file of which no more is read than its size allows.
-#[derive(Clone)]
-struct Chunks {
-    file: Arc<File>,
-    bytes: u64,
-}
-
 // === impl ParquetInput ===
 
 impl ParquetInput {
@@ -123,9 +113,9 @@ impl ParquetInput {
         settings: &PlanSettings,
         headers: &mut u32,
     ) -> Result<Self, SourceError> {
-        let chunks = Chunks::open(input)?;
+        let chunks = Chunks::of_footer(input)?;
         chunks.expect_parquet(input)?;
-        let fail = |error| error_of(&input.name, error);
+        let fail = |error| error_of(&input.name, &chunks, error);
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
             .with_page_index_policy(PageIndexPolicy::Skip)
@@ -148,7 +138,7 @@ impl ParquetInput {
         })
         .map_err(fail)?;
         let groups = groups(input, settings, &metadata, &roles)?;
-        let page_bytes = page_bytes(input, settings, &chunks.file, &metadata, &roles, headers)?;
+        let page_bytes = page_bytes(input, settings, &chunks, &metadata, &roles, headers)?;
         Ok(Self {
             metadata,
             roles,
@@ -212,11 +202,11 @@ impl ParquetInput {
         index: u32,
         first_row: u64,
     ) -> Result<Reader, SourceError> {
-        let chunks = Chunks::open(input)?;
-        let place = Place::RowGroup(index);
         let group = self.metadata.metadata().row_group(index as usize);
         let stated = group.num_rows();
-        let pages = CheckedPages::new(chunks, group, roles, self.max_page);
+        let chunks = Chunks::open(input, &ranges(roles, group))?;
+        let place = Place::RowGroup(index);
+        let pages = CheckedPages::new(chunks.clone(), group, roles, self.max_page);
         let group = RowGroup::open(
             input.name.clone(),
             pages,
@@ -224,9 +214,10 @@ impl ParquetInput {
             roles.clone(),
             index as usize,
         )
-        .map_err(|error| error_of(&input.name, error).at(place))?;
+        .map_err(|error| error_of(&input.name, &chunks, error).at(place))?;
         Ok(Reader {
             name: input.name.clone(),
+            chunks,
             place,
             roles: roles.clone(),
             timestamps: self.timestamps,
@@ -293,20 +284,42 @@ fn groups(
     Ok(groups)
 }
 
-/// Of each column read the largest pages of any row group, together. A page that is larger than allowed
-/// is refused here already where its header is looked at.
+/// Where the columns of a record stand in the file, as the footer states it.
+fn ranges(roles: &Roles, group: &RowGroupMetaData) -> Vec<Range<u64>> {
+    roles
+        .chunks(group)
+        .map(|(_, column)| range(column))
+        .collect()
+}
+
+/// Where a column chunk stands in the file, as the footer states it.
+fn range(column: &ColumnChunkMetaData) -> Range<u64> {
+    let data = column.data_page_offset().unsigned_abs();
+    let start = match column.dictionary_page_offset() {
+        Some(offset) if offset > 0 => offset.unsigned_abs().min(data),
+        _ => data,
+    };
+    start..start.saturating_add(column.compressed_size().unsigned_abs())
+}
+
+/// Of each column read the largest pages of any row group, together; and of an object what is read ahead. A page
+/// that is larger than allowed is refused here already where its header is looked at.
 fn page_bytes(
     input: &Input,
     settings: &PlanSettings,
-    file: &File,
+    chunks: &Chunks,
     metadata: &ArrowReaderMetadata,
     roles: &Roles,
     headers: &mut u32,
 ) -> Result<u64, SourceError> {
     let mut most = Vec::new();
+    let mut ahead = 0;
     for (index, group) in (0_u32..).zip(metadata.metadata().row_groups()) {
+        if chunks.reads_ahead() {
+            ahead = ahead_bytes(&ranges(roles, group)).max(ahead);
+        }
         for (place, (_, column)) in roles.chunks(group).enumerate() {
-            let pages::Sizes { held, largest } = pages::sizes(file, column, headers);
+            let pages::Sizes { held, largest } = pages::sizes(chunks, column, headers);
             if largest > settings.max_page {
                 let refusal = PageRefusal::Page {
                     column: column.column_path().to_string(),
@@ -321,7 +334,7 @@ fn page_bytes(
             }
         }
     }
-    Ok(most.into_iter().fold(0, u64::saturating_add))
+    Ok(most.into_iter().fold(ahead, u64::saturating_add))
 }
 
 /// How many rows to decode at a time. What the footer states is only a hint for it.
@@ -355,7 +368,7 @@ impl Reader {
         };
         let next = group
             .next()
-            .map_err(|error| error_of(&self.name, error).at(self.place))?;
+            .map_err(|error| error_of(&self.name, &self.chunks, error).at(self.place))?;
         let rows = next.as_ref().map_or(0, |(columns, _)| columns.num_rows()) as u64;
         let is_over = self.read + rows > self.stated;
         if is_over || (next.is_none() && self.read < self.stated) {
@@ -389,88 +402,11 @@ impl Reader {
     }
 }
 
-// === impl Chunks ===
-
-impl Chunks {
-    fn open(input: &Input) -> Result<Self, SourceError> {
-        let io = |error| SourceError::io(&input.name, "open it", &error);
-        let file = File::open(&input.path).map_err(io)?;
-        input.expect_size(file.metadata().map_err(io)?.len())?;
-        Ok(Self {
-            file: file.into(),
-            bytes: input.bytes,
-        })
+fn error_of(name: &str, chunks: &Chunks, error: ParquetError) -> SourceError {
+    // What the decoder makes of it may be only its words.
+    if let Some(fault) = chunks.fault() {
+        return SourceError::fault(name, &fault);
     }
-
-    /// Fails with a clear word if the file does not begin and end as a Parquet file does.
-    fn expect_parquet(&self, input: &Input) -> Result<(), SourceError> {
-        const MAGIC: &[u8] = b"PAR1";
-        let fail = |kind, message: &str| Err(SourceError::new(kind, &input.name, message));
-        let (first, last) = self
-            .ends()
-            .map_err(|error| SourceError::io(&input.name, "read it", &error))?;
-        if first != MAGIC && &first != b"PARE" {
-            return fail(
-                SourceErrorKind::Unsupported,
-                "it is not a Parquet file: it does not begin with PAR1",
-            );
-        }
-        if &last == b"PARE" {
-            return fail(
-                SourceErrorKind::Unsupported,
-                "it is encrypted; encrypted Parquet files are not read",
-            );
-        }
-        if last != MAGIC {
-            return fail(
-                SourceErrorKind::Corrupt,
-                "there is no footer at its end: the file is truncated or is still being written",
-            );
-        }
-        Ok(())
-    }
-
-    /// The first and the last four bytes; of a file too short for both, zeros.
-    fn ends(&self) -> io::Result<([u8; 4], [u8; 4])> {
-        let (mut first, mut last) = ([0; 4], [0; 4]);
-        let mut file: &File = &self.file;
-        if self.bytes >= 4 {
-            file.read_exact(&mut first)?;
-        }
-        if self.bytes >= 12 {
-            file.seek(SeekFrom::End(-4))?;
-            file.read_exact(&mut last)?;
-        }
-        Ok((first, last))
-    }
-}
-
-impl Length for Chunks {
-    fn len(&self) -> u64 {
-        self.bytes
-    }
-}
-
-impl ChunkReader for Chunks {
-    type T = BufReader<File>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        self.file.get_read(start)
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let end = start.checked_add(length as u64);
-        if end.is_none_or(|end| end > self.bytes) {
-            return Err(ParquetError::EOF(format!(
-                "{length} bytes at {start} are beyond the end of the file, which has {}",
-                self.bytes
-            )));
-        }
-        self.file.get_bytes(start, length)
-    }
-}
-
-fn error_of(name: &str, error: ParquetError) -> SourceError {
     match error {
         ParquetError::NYI(message) => SourceError::new(
             SourceErrorKind::Unsupported,

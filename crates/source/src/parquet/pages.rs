@@ -5,14 +5,21 @@
 //! for each, and no page is unpacked. A plan walks so many of them and no more; of a chunk that was
 //! not walked what counts is all of it, as the footer states it. That is a true bound, if a wide one.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::{io, ops::Range};
 
 use parquet::{basic::Type as Physical, file::metadata::ColumnChunkMetaData};
 
-use super::page_header::{self, PageHeader, PageKind};
+use super::{
+    Chunks,
+    page_header::{self, PageHeader, PageKind},
+    range,
+};
 
 /// How many headers a plan reads: at the megabyte that writers give a page, those of 16 GB.
 pub(crate) const HEADERS: u32 = 1 << 14;
+
+/// How many of them one header of an object counts for: each is a request, which takes a store some 30 ms.
+const PRICE_OF_REQUEST: u32 = 1 << 7;
 
 /// What the pages of a column chunk take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +31,7 @@ pub(super) struct Sizes {
 }
 
 /// The sizes of the pages of a chunk. Takes from `headers` those it reads.
-pub(super) fn sizes(file: &File, column: &ColumnChunkMetaData, headers: &mut u32) -> Sizes {
+pub(super) fn sizes(chunks: &Chunks, column: &ColumnChunkMetaData, headers: &mut u32) -> Sizes {
     // Views of text keep the page before alive while a batch straddles two.
     let unpacked_pages = match column.column_type() {
         Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => 2,
@@ -33,19 +40,20 @@ pub(super) fn sizes(file: &File, column: &ColumnChunkMetaData, headers: &mut u32
     let bytes_of = |stated: i64| stated.unsigned_abs();
     let whole =
         bytes_of(column.compressed_size()).saturating_add(bytes_of(column.uncompressed_size()));
-    let data = bytes_of(column.data_page_offset());
-    let mut position = match column.dictionary_page_offset() {
-        Some(offset) if offset > 0 => bytes_of(offset).min(data),
-        _ => data,
+    let price = match chunks.reads_ahead() {
+        true => PRICE_OF_REQUEST,
+        false => 1,
     };
-    let end = position.saturating_add(bytes_of(column.compressed_size()));
+    let Range { mut start, end } = range(column);
     let (mut dictionary, mut page, mut largest) = (0, 0, 0);
     let mut bytes = Vec::new();
-    while position < end {
-        let is_known = *headers > 0;
-        *headers = headers.saturating_sub(1);
-        let header = is_known.then(|| header(file, position, end, &mut bytes).ok().flatten());
-        let Some(header) = header.flatten() else {
+    while start < end {
+        let left = headers.checked_sub(price);
+        let header = left.and_then(|left| {
+            *headers = left;
+            header(chunks, start, end, &mut bytes).ok()?
+        });
+        let Some(header) = header else {
             return Sizes {
                 held: whole,
                 largest,
@@ -58,7 +66,7 @@ pub(super) fn sizes(file: &File, column: &ColumnChunkMetaData, headers: &mut u32
             let held = header.unpacked.saturating_mul(unpacked_pages);
             page = held.saturating_add(header.stored).max(page);
         }
-        position = position
+        start = start
             .saturating_add(header.bytes)
             .saturating_add(header.stored);
     }
@@ -70,15 +78,16 @@ pub(super) fn sizes(file: &File, column: &ColumnChunkMetaData, headers: &mut u32
 /// The header at `position`, which ends before `end`; `None` where there is none that can be read.
 /// What has been read of the file is left in `bytes`.
 pub(super) fn header(
-    file: &File,
+    chunks: &Chunks,
     position: u64,
     end: u64,
     bytes: &mut Vec<u8>,
 ) -> io::Result<Option<PageHeader>> {
     let mut wanted = 128;
     loop {
-        bytes.resize(wanted, 0);
-        let read = fill(file, position, end, bytes)?;
+        let most = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX);
+        bytes.resize(most.min(wanted), 0);
+        let read = chunks.read_at(position, bytes)?;
         bytes.truncate(read);
         let header = PageHeader::parse(bytes);
         if header.is_some() || read < wanted || wanted >= page_header::LONGEST {
@@ -86,21 +95,4 @@ pub(super) fn header(
         }
         wanted *= 8;
     }
-}
-
-/// Reads what there is from `position` to `end`, as much as `buffer` takes; says how much that is.
-fn fill(file: &File, position: u64, end: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let most = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX);
-    let most = most.min(buffer.len());
-    let mut read = 0;
-    while read < most {
-        let at = position.saturating_add(read as u64);
-        match file.read_at(&mut buffer[read..most], at) {
-            Ok(0) => break,
-            Ok(some) => read += some,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
 }

@@ -26,7 +26,7 @@ use vecload_corpus::table::{lists, sparse, texts as ids};
 use vecload_record::Reason;
 
 use super::*;
-use crate::{Columns, Compression, Format, InputKind, Plan, reader::checked_key};
+use crate::{Columns, Compression, Format, Origin, Plan, reader::checked_key};
 
 /// A row as it was read.
 #[derive(Debug, PartialEq)]
@@ -54,8 +54,7 @@ fn input(bytes: &[u8]) -> (NamedTempFile, Input) {
     file.write_all(bytes).unwrap();
     let input = Input {
         name: "x.parquet".into(),
-        path: file.path().to_owned(),
-        kind: InputKind::File,
+        origin: Origin::File(file.path().to_owned()),
         format: Format::Parquet,
         compression: Compression::None,
         bytes: bytes.len() as u64,

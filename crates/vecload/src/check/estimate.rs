@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use vecload_source::{Format, InputKind, Plan};
+use vecload_source::{Format, Plan};
 
 use super::NamespaceTally;
 
@@ -127,7 +127,7 @@ pub(super) fn import(plan: &Plan, estimate: &Estimate, ceilings: &Ceilings) -> I
     };
     let all = || plan.inputs.iter();
     against(
-        all().any(|input| input.format != Format::Parquet || input.kind == InputKind::Stream),
+        all().any(|input| input.format != Format::Parquet || input.is_stream()),
         "it reads Parquet files only",
     );
     against(

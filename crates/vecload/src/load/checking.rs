@@ -14,7 +14,7 @@ impl Load {
     pub(super) async fn check(self, full: bool) -> Result<CheckReport, LoadError> {
         let settings = &self.settings;
         settings.check()?;
-        let plan = self.plan()?;
+        let plan = self.plan().await?;
         self.expect_rows(&plan)?;
         let index = match &settings.host {
             None => IndexShape::default(),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use vecload_source::{InputKind, Plan};
+use vecload_source::Plan;
 
 use super::{Load, LoadError, PrescanProgress};
 use crate::opening::Run;
@@ -78,7 +78,7 @@ impl Load {
             return false;
         }
         let mut inputs = plan.inputs.iter();
-        if let Some(stream) = inputs.find(|input| input.kind == InputKind::Stream) {
+        if let Some(stream) = inputs.find(|input| input.is_stream()) {
             tracing::warn!(
                 input = stream.name,
                 "duplicate ids are not looked for in a stream, which can be read once: any of the records with one id \

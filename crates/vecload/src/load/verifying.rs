@@ -6,7 +6,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 use vecload_pinecone::{Client, IndexShape};
-use vecload_source::{InputKind, Plan};
+use vecload_source::{Input, Plan};
 
 use super::{Load, LoadError, policy};
 use crate::fingerprint::InputPrint;
@@ -47,7 +47,7 @@ impl Load {
             shape,
             policy: policy(settings),
         };
-        let has_stream = (plan.inputs.iter()).any(|input| input.kind == InputKind::Stream);
+        let has_stream = plan.inputs.iter().any(Input::is_stream);
         let subject = Subject {
             ledger: run.ledger,
             winners,

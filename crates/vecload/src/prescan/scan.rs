@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vecload_source::{InputKind, Plan, Split};
+use vecload_source::{Plan, Split};
 
 use super::{Place, PrescanError, Sightings};
 use crate::stop::Stop;
@@ -29,7 +29,7 @@ pub(crate) struct Scanner {
 pub(crate) fn scanned(plan: &Plan) -> impl Iterator<Item = &Split> {
     plan.splits
         .iter()
-        .filter(|split| plan.inputs[split.input as usize].kind != InputKind::Stream)
+        .filter(|split| !plan.inputs[split.input as usize].is_stream())
 }
 
 /// How many bytes of the inputs a scan reads.
@@ -54,9 +54,14 @@ impl Scanner {
     }
 
     fn read(&mut self, plan: &Plan, split: &Split) -> Result<(), PrescanError> {
-        let mut reader = plan.open_keys(split)?;
+        // Stopping ends the waiting for a store, which is no fault of the store.
+        let failed = |error| match self.stop.is_stopping() {
+            true => PrescanError::Stopped,
+            false => PrescanError::from(error),
+        };
+        let mut reader = plan.open_keys(split).map_err(failed)?;
         let mut first = 0;
-        while let Some(mut keys) = reader.next()? {
+        while let Some(mut keys) = reader.next().map_err(failed)? {
             if self.stop.is_stopping() || self.failed.load(Ordering::Relaxed) {
                 return Err(PrescanError::Stopped);
             }

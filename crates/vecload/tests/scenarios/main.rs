@@ -20,4 +20,6 @@ mod scenario;
 mod served;
 mod shapes;
 mod stops;
+mod stores;
 mod verify;
+mod web;

@@ -160,7 +160,7 @@ proptest! {
         }
         let (_file, input) = file(text.as_bytes());
         let limits = Limits { block, ..Limits::default() };
-        let bytes = Bytes::open(&input, 0).unwrap();
+        let bytes = Bytes::open(&input, 0..1).unwrap();
         let mut cutter = ElementCutter::new("x", bytes, limits, 0, is_list);
         let mut chunk = Chunk::default();
         let mut found = Vec::new();

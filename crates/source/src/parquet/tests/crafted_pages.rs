@@ -1,7 +1,6 @@
 //! Pages that the writer of the tests does not write: rows that straddle pages, and pages that lie.
 
-use std::ops::Range;
-
+use bytes::Bytes;
 use parquet::{
     column::writer::ColumnCloseResult, file::metadata::ColumnChunkMetaData,
     schema::types::SchemaDescriptor,

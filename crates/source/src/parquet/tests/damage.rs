@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use bytes::Bytes;
 use parquet::{
     basic::{Compression, ZstdLevel},
     file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter},

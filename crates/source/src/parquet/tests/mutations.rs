@@ -22,7 +22,7 @@ use super::{
 
 /// The file with a checksum in each page header, and where its pages are, without their headers.
 fn with_checksums(bytes: &[u8]) -> (Vec<u8>, Vec<Range<usize>>) {
-    let whole = Bytes::from(bytes.to_vec());
+    let whole = bytes::Bytes::from(bytes.to_vec());
     let metadata = ParquetMetaDataReader::new()
         .parse_and_finish(&whole)
         .unwrap();
