@@ -101,6 +101,9 @@ fn write_text(report: &CheckReport, out: &mut String) -> std::fmt::Result {
         rows(report.rows),
         report.rows_checked,
     )?;
+    if let Some(index) = &report.index_made {
+        writeln!(out, "index       would be made: {index}")?;
+    }
     let mut mappings: Vec<&str> = Vec::new();
     for input in &report.inputs {
         if !mappings.contains(&input.mapping.as_str()) {

@@ -61,6 +61,35 @@ static GROUPS: [(&str, &[Flag]); 8] = [
                 "An embedded index that is kept in DIR, instead of a host",
             ),
             flag(
+                "index",
+                "NAME",
+                "The index's name, instead of a host, which the control plane is asked for",
+            ),
+            switch(
+                "create_index",
+                "Make the index, serverless, where there is none of that name",
+            ),
+            flag(
+                "cloud",
+                "CLOUD",
+                "Where it is made: aws, gcp or azure [default: aws]",
+            ),
+            flag(
+                "region",
+                "REGION",
+                "The cloud's region where it is made [default: us-east-1]",
+            ),
+            flag(
+                "metric",
+                "METRIC",
+                "The index's metric: cosine, euclidean or dotproduct [otherwise by the records]",
+            ),
+            flag(
+                "controller_host",
+                "HOST",
+                "The control plane, where it is not Pinecone's; plaintext only with http://",
+            ),
+            flag(
                 "api_key_file",
                 "FILE",
                 "A file that holds the API key (or set PINECONE_API_KEY)",
@@ -331,9 +360,11 @@ pub(crate) fn add(mut command: Command) -> Command {
 
 /// The settings that `verify` takes: how to reach the index, what to look at, and words. All others are
 /// those of the run.
-const FOR_VERIFY: [&str; 10] = [
+const FOR_VERIFY: [&str; 12] = [
     "host",
     "local",
+    "index",
+    "controller_host",
     "api_key_file",
     "ca_file",
     "attempt_timeout",
@@ -408,6 +439,9 @@ mod tests {
         expected.extend([
             "host",
             "local",
+            "index",
+            "metric",
+            "controller_host",
             "api_key_file",
             "ca_file",
             "namespace_column",

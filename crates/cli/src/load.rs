@@ -66,19 +66,21 @@ fn refuse(message: &str, code: ExitCode, format: LogFormat) {
 }
 
 pub(crate) fn settings(arguments: &LoadArguments) -> Result<Settings, SettingsError> {
-    settle(arguments.config.as_deref(), &arguments.flags)
+    let config = arguments.config.as_deref();
+    settle(config, std::env::vars(), &arguments.flags)
 }
 
 /// The settings of a file, the environment and flags.
 pub(crate) fn settle(
     config: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
     flags: &[(&'static str, String)],
 ) -> Result<Settings, SettingsError> {
     let mut layers = Layers::default();
     if let Some(config) = config {
         layers = layers.file(config)?;
     }
-    layers = layers.environment(std::env::vars());
+    layers = layers.environment(environment);
     for (setting, value) in flags {
         layers = layers.flag(setting, value);
     }
@@ -167,6 +169,11 @@ fn words(notice: &Notice, format: LogFormat) -> String {
             0 => format!("mapping: {mapping} ({input})"),
             more => format!("mapping: {mapping} ({input} and {more} more)"),
         },
+        Notice::IndexMade { name, index } if json => serde_json::json!({
+            "event": "index_made", "name": name, "index": index,
+        })
+        .to_string(),
+        Notice::IndexMade { name, index } => format!("index {name}: made ({index})"),
         Notice::IgnoredDirectories(names) if json => serde_json::json!({
             "event": "ignored_directories", "directories": names, "message": ignored(names),
         })
@@ -251,10 +258,6 @@ impl Embedded {
         let Some(dir) = settings.local.clone() else {
             return Ok(None);
         };
-        if settings.host.is_some() {
-            let message = "host and local exclude each other: give one target".to_owned();
-            return Err((ExitCode::Usage, message));
-        }
         let embedded = Self::start(&dir)
             .await
             .map_err(|message| (ExitCode::Refused, message))?;

@@ -10,9 +10,20 @@ use crate::load::{Embedded, settle};
 use crate::signals::Signals;
 use crate::{fail, logging, print, say};
 
+/// Variables that name a target. The run has its own, and these may be meant for another load.
+const TARGETS: [&str; 5] = [
+    "PINECONE_INDEX",
+    "PINECONE_INDEX_HOST",
+    "VECLOAD_HOST",
+    "VECLOAD_INDEX",
+    "VECLOAD_LOCAL",
+];
+
 /// Verifies, and says what was found.
 pub(crate) async fn verify(arguments: VerifyArguments) -> ExitCode {
-    let settings = match settle(arguments.config.as_deref(), &arguments.flags) {
+    let environment =
+        std::env::vars().filter(|(variable, _)| !TARGETS.contains(&variable.as_str()));
+    let settings = match settle(arguments.config.as_deref(), environment, &arguments.flags) {
         Ok(settings) => settings,
         Err(error) => {
             fail(&error.to_string());
@@ -41,32 +52,31 @@ pub(crate) async fn verify(arguments: VerifyArguments) -> ExitCode {
 /// Where the index of the run is.
 enum Place {
     Host(String),
+    /// By its name.
+    Index(String),
     Local(PathBuf),
 }
 
-/// Where the run's index is: as the flags say, and otherwise where it was loaded. The environment does
-/// not count, since it may be meant for another load.
+/// Where the run's index is: as the flags say, and otherwise where it was loaded.
 fn place(arguments: &VerifyArguments) -> Result<Place, (ExitCode, String)> {
     let given = |setting| {
         let mut flags = arguments.flags.iter();
         flags.find_map(|(name, value)| (*name == setting).then(|| value.clone()))
     };
-    match (given("host"), given("local")) {
-        (Some(_), Some(_)) => {
-            let message = "host and local exclude each other: give one target".to_owned();
-            Err((ExitCode::Usage, message))
-        }
-        (Some(host), None) => Ok(Place::Host(host)),
-        (None, Some(dir)) => Ok(Place::Local(dir.into())),
-        (None, None) => {
-            let target = run_target(&arguments.run_dir);
-            let target = target.map_err(|error| (error.exit_code, error.to_string()))?;
-            Ok(match target.strip_prefix("local:") {
-                Some(dir) => Place::Local(dir.into()),
-                None => Place::Host(target),
-            })
-        }
+    // Of two, the settings have been refused.
+    let place = given("host")
+        .map(Place::Host)
+        .or_else(|| given("local").map(|dir| Place::Local(dir.into())))
+        .or_else(|| given("index").map(Place::Index));
+    if let Some(place) = place {
+        return Ok(place);
     }
+    let target = run_target(&arguments.run_dir);
+    let target = target.map_err(|error| (error.exit_code, error.to_string()))?;
+    Ok(match target.strip_prefix("local:") {
+        Some(dir) => Place::Local(dir.into()),
+        None => Place::Host(target),
+    })
 }
 
 async fn run(
@@ -75,8 +85,13 @@ async fn run(
 ) -> Result<VerifyReport, (ExitCode, String)> {
     let mut signals =
         Signals::listen().map_err(|error| (ExitCode::Bug, format!("signals: {error}")))?;
+    settings.index = None;
     let (host, embedded) = match place(arguments)? {
-        Place::Host(host) => (host, None),
+        Place::Host(host) => (Some(host), None),
+        Place::Index(name) => {
+            settings.index = Some(name);
+            (None, None)
+        }
         Place::Local(dir) if !dir.is_dir() => {
             let message = format!(
                 "{} is not there; name the directory of the index with --local",
@@ -88,10 +103,10 @@ async fn run(
             let embedded = Embedded::start(&dir)
                 .await
                 .map_err(|message| (ExitCode::Refused, message))?;
-            (embedded.host.clone(), Some(embedded))
+            (Some(embedded.host.clone()), Some(embedded))
         }
     };
-    settings.host = Some(host);
+    settings.host = host;
     let verify = Verify::of(&arguments.run_dir).settings(settings);
     let stop = verify.stop_handle();
     let listening = tokio::spawn(async move {

@@ -8,9 +8,10 @@
 //! What tonic makes of a lost connection depends on the features it is built with (CANCELLED, UNKNOWN,
 //! RESOURCE_EXHAUSTED), so whatever did not come as an answer is [`Origin::Connection`] here.
 
-mod answer;
-mod endpoint;
+pub(crate) mod answer;
+pub(crate) mod endpoint;
 mod reads;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -20,10 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use http::{Method, Request, Uri};
 use http_body_util::Full;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tower::ServiceExt as _;
@@ -32,6 +33,7 @@ use vecload_proto::{DescribeIndexStatsResponse, UpsertResponse};
 use self::answer::Answer;
 pub use self::endpoint::ClientError;
 pub use self::reads::Fetched;
+pub(crate) use self::secrets::Secrets;
 use crate::failure::{Code, Failure, Origin};
 use crate::frame::FRAME_PREFIX;
 use crate::rules::{IndexShape, Metric, VectorType};
@@ -80,8 +82,7 @@ pub struct Client {
     channel: Channel,
     url: Arc<str>,
     headers: Arc<HeaderMap>,
-    /// What must not stand in a message, should an answer repeat it.
-    secrets: Arc<[SecretString]>,
+    secrets: Secrets,
 }
 
 const UPSERT: &str = "/VectorService/Upsert";
@@ -91,9 +92,6 @@ const DESCRIBE_INDEX_STATS: &str = "/VectorService/DescribeIndexStats";
 const ACK_BYTES: usize = 64 * 1024;
 /// 100,000 namespaces, the most that a plan allows, with the longest names take half of it.
 const STATS_BYTES: usize = 128 << 20;
-
-/// Shorter values are words, not secrets, and hiding them would spoil messages.
-const SECRET_CHARS: usize = 6;
 
 // === impl ClientSettings ===
 
@@ -135,22 +133,15 @@ impl Client {
     ///
     /// If a setting cannot be used, or there is no tokio runtime for the connection's task.
     pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
-        let headers = endpoint::headers(settings)?;
+        let mut headers = endpoint::headers(settings)?;
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         let (channel, url) = endpoint::channel(settings)?;
-        let values = settings
-            .additional_headers
-            .iter()
-            .map(|(_, value)| value.as_str());
-        let secrets = values
-            .chain(settings.api_key.as_ref().map(SecretString::expose_secret))
-            .filter(|value| value.len() >= SECRET_CHARS)
-            .map(SecretString::from)
-            .collect();
         Ok(Self {
             channel,
             url: url.into(),
             headers: Arc::new(headers),
-            secrets,
+            secrets: Secrets::of(settings),
         })
     }
 
@@ -222,7 +213,7 @@ impl Client {
         };
         match tokio::time::timeout(timeout, exchange).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) => Err(self.without_secrets(failure)),
+            Ok(Err(failure)) => Err(self.secrets.hide(failure)),
             Err(_) => Err(timed_out(format!("no answer within {timeout:?}"))),
         }
     }
@@ -236,17 +227,6 @@ impl Client {
             .headers_mut()
             .insert("grpc-timeout", grpc_timeout(timeout));
         request
-    }
-
-    fn without_secrets(&self, mut failure: Failure) -> Failure {
-        for secret in self.secrets.iter() {
-            if failure.message.contains(secret.expose_secret()) {
-                failure.message = failure
-                    .message
-                    .replace(secret.expose_secret(), "[redacted]");
-            }
-        }
-        failure
     }
 }
 
@@ -275,7 +255,7 @@ fn grpc_timeout(timeout: Duration) -> HeaderValue {
 }
 
 /// A call that did not come to an answer.
-fn connection_failure(error: &(dyn Error + 'static)) -> Failure {
+pub(crate) fn connection_failure(error: &(dyn Error + 'static)) -> Failure {
     let mut source = Some(error);
     while let Some(cause) = source {
         // The channel reads `grpc-timeout` too and may be first.
@@ -294,7 +274,7 @@ fn connection_failure(error: &(dyn Error + 'static)) -> Failure {
     }
 }
 
-fn timed_out(message: String) -> Failure {
+pub(crate) fn timed_out(message: String) -> Failure {
     Failure {
         code: Code::DeadlineExceeded,
         http_status: None,
@@ -306,7 +286,7 @@ fn timed_out(message: String) -> Failure {
 }
 
 /// An error and its causes. Those that only repeat what another says are left out.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut source = Some(error);
     while let Some(cause) = source {

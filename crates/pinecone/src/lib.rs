@@ -5,12 +5,14 @@
 //! once, while it is filled, and can later be [cut](cut()) without a look at its numbers. [`Client`]
 //! sends a frame as it stands; what comes back is an [`UpsertAck`] or a [`Failure`], and
 //! [`classify`] says in one table what a failure means for the sender. It also reads back: a
-//! [`StoredRecord`] says in which fields it differs from the bytes that were sent.
+//! [`StoredRecord`] says in which fields it differs from the bytes that were sent. The [`ControlPlane`] says what
+//! an index is and where, and makes one.
 //!
 //! Nothing here opens a data file, waits for its turn, or tries again: that is the caller's.
 
 mod classify;
 mod client;
+mod control;
 mod decode;
 mod encode;
 mod failure;
@@ -22,6 +24,10 @@ mod stored;
 
 pub use classify::{Class, Verdict, classify};
 pub use client::{Client, ClientError, ClientSettings, Fetched, IndexStats, UpsertAck};
+pub use control::{
+    ControlPlane, Created, IndexDescription, IndexKind, NewIndex, NewKind, classify_control,
+    is_index_name,
+};
 pub use decode::{DecodeError, decode_record, record_id};
 pub use encode::{Measured, Scratch, append, measure};
 pub use failure::{Code, Failure, Origin, Pushback, code_name};

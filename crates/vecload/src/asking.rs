@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::time::Instant;
-use vecload_pinecone::{Class, Failure, Pushback, classify};
+use vecload_pinecone::{Class, Failure, Pushback, Verdict, classify};
 
 use crate::backoff::Backoff;
 use crate::delivery::service_stop;
@@ -34,8 +34,21 @@ pub(crate) enum Unanswered {
     TimedOut(Failure),
 }
 
-/// Asks until there is an answer.
+/// Asks an index until there is an answer.
 pub(crate) async fn ask<T, F>(
+    patience: Patience<'_>,
+    random: &mut impl Rng,
+    question: impl Fn(Duration) -> F,
+) -> Result<T, Unanswered>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    ask_whom(classify, patience, random, question).await
+}
+
+/// Asks until there is an answer whoever's failures mean what `classify` says.
+pub(crate) async fn ask_whom<T, F>(
+    classify: fn(&Failure) -> Verdict,
     patience: Patience<'_>,
     random: &mut impl Rng,
     question: impl Fn(Duration) -> F,
@@ -71,7 +84,7 @@ where
         };
         let left = deadline.saturating_duration_since(Instant::now());
         let wait = backoff.next(hint, random).min(left);
-        tracing::warn!(error = %failure, ?wait, "the index does not answer yet");
+        tracing::warn!(error = %failure, ?wait, "there is no answer yet");
         tokio::select! {
             biased;
             () = stop.stopped() => return Err(Unanswered::Stopping),

@@ -39,6 +39,8 @@ pub struct CheckReport {
     pub schema_version: u32,
     /// Whether all rows were looked at.
     pub full: bool,
+    /// The index that a load would make, where it is asked to and there is none of the name.
+    pub index_made: Option<String>,
     /// The inputs, in the order of reading.
     pub inputs: Vec<CheckedInput>,
     /// Directories that look like namespaces and were not taken for them.
@@ -431,6 +433,7 @@ impl Tally {
         CheckReport {
             schema_version: crate::report::SCHEMA_VERSION,
             full,
+            index_made: None,
             ignored_directories: plan
                 .ignored_directories()
                 .into_iter()

@@ -34,7 +34,7 @@ const INPUTS: &str = "inputs";
 const STREAM: &str = "stream";
 
 /// Settings that may differ between the attempts of a run. `host` and `local` are in the target's
-/// name.
+/// name; so is where an index was found by its name, which is in the job beside it.
 const KNOBS: &[&str] = &[
     "additional_headers",
     "allow_empty",
@@ -42,6 +42,9 @@ const KNOBS: &[&str] = &[
     "api_key_file",
     "attempt_timeout",
     "ca_file",
+    "cloud",
+    "controller_host",
+    "create_index",
     "exit_zero_on_rejects",
     "host",
     "import_price",
@@ -54,6 +57,7 @@ const KNOBS: &[&str] = &[
     "max_rejects",
     "max_stall",
     "memory",
+    "metric",
     "metrics_addr",
     "metrics_push",
     "namespace_rate",
@@ -61,6 +65,7 @@ const KNOBS: &[&str] = &[
     "on_input_change",
     "pacing",
     "progress",
+    "region",
     "report",
     "request_bytes",
     "request_records",
@@ -136,6 +141,11 @@ impl JobPrint {
             .get(TARGET)
             .and_then(Value::as_str)
             .unwrap_or_default()
+    }
+
+    /// The name of the index, where the target was found by it.
+    pub(crate) fn index(&self) -> Option<&str> {
+        self.0.get("index").and_then(Value::as_str)
     }
 
     /// The inputs that were named.

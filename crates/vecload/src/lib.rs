@@ -85,8 +85,9 @@ pub use report::{
     WriteUnits,
 };
 pub use settings::{
-    ApiKey, DuplicatePolicy, FormatChoice, Layers, LogFormat, MaxRejects, NestedPolicy, NullPolicy,
-    OnInputChange, Pacing, ProgressStyle, Resume, Sample, Settings, SettingsError, TimestampForm,
+    ApiKey, DuplicatePolicy, FormatChoice, Layers, LogFormat, MaxRejects, MetricChoice,
+    NestedPolicy, NullPolicy, OnInputChange, Pacing, ProgressStyle, Resume, Sample, Settings,
+    SettingsError, TimestampForm,
 };
 pub use shard::Shard;
 pub use stop::{ExitCode, StopReason};

@@ -1,11 +1,13 @@
 //! One load from beginning to end: inputs, target, pipeline, report.
 
+mod builder;
 mod checking;
 mod describing;
 mod error;
 mod notice;
 mod prescanning;
 mod shape;
+mod target;
 mod verifying;
 
 use std::path::PathBuf;
@@ -17,9 +19,7 @@ use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::Instrument as _;
-use vecload_pinecone::{
-    Client, ClientSettings, IndexShape, Limits, MetadataPolicy, OnNested, OnNull,
-};
+use vecload_pinecone::{Client, IndexShape, Limits, MetadataPolicy, OnNested, OnNull};
 use vecload_source::Plan;
 
 use self::describing::keep_baseline;
@@ -27,9 +27,10 @@ pub use self::error::LoadError;
 use self::error::give_up;
 use self::notice::Listener;
 pub use self::notice::Notice;
+use self::target::Way;
+pub(crate) use self::target::{Finder, client};
 use self::verifying::Ran;
 use crate::asking::interrupted;
-use crate::check::CheckReport;
 use crate::checkpoint::State;
 use crate::fingerprint::JobPrint;
 use crate::inputs;
@@ -117,11 +118,15 @@ impl Load {
         })
     }
 
-    async fn run(self) -> Result<Report, LoadError> {
+    async fn run(mut self) -> Result<Report, LoadError> {
         let started_at = jiff::Timestamp::now();
         let started = Instant::now();
         let settings = &self.settings;
         settings.check()?;
+        let mut random = StdRng::seed_from_u64(match settings.seed {
+            0 => rand::random(),
+            seed => seed,
+        });
         if settings.shard.is_some() && settings.run_dir.is_none() {
             return Err(LoadError::usage(
                 "a shard needs a run directory, so that all shards of a load are found in one place; give all of \
@@ -129,17 +134,13 @@ impl Load {
             ));
         }
         telemetry::describe();
-        let client = Client::new(&client_settings(settings)?)
-            .map_err(|error| LoadError::usage(error.to_string()))?;
+        let way = Way::of(settings)?;
         let plan = Arc::new(self.plan().await?);
         self.expect_rows(&plan)?;
         self.notices.hear_of(&plan);
+        let client = self.reach(way, &plan, &mut random).await?;
 
-        let stop = &self.stop.0;
-        let mut random = StdRng::seed_from_u64(match settings.seed {
-            0 => rand::random(),
-            seed => seed,
-        });
+        let (settings, stop) = (&self.settings, &self.stop.0);
         let asked = Asked {
             settings,
             plan: &plan,
@@ -186,7 +187,7 @@ impl Load {
         };
         header.target.dimension = shape.dimension;
         header.target.metric = shape.metric.map(vecload_pinecone::Metric::name);
-        let shape = match shape::fit(shape, &plan, settings, &header.target.name) {
+        let shape = match shape::fit(shape, &plan, settings, &self.index_words()) {
             Ok(shape) => shape,
             Err(error) => return Err(give_up(run, error, &header, &plan, &places)),
         };
@@ -314,6 +315,7 @@ impl Load {
             started_at: run.started_at,
             target: TargetReport {
                 name: self.target_name(),
+                index: self.settings.index.clone(),
                 dimension: None,
                 metric: None,
             },
@@ -387,114 +389,6 @@ impl Load {
         let places = [Some(run_dir.report()), self.settings.report.clone()];
         places.into_iter().flatten().collect()
     }
-
-    fn target_name(&self) -> String {
-        self.target_name
-            .clone()
-            .or_else(|| self.settings.host.clone())
-            .unwrap_or_default()
-    }
-}
-
-// === impl LoadBuilder ===
-
-impl LoadBuilder {
-    /// Adds an input: a file or a directory.
-    pub fn input(mut self, input: impl Into<String>) -> Self {
-        self.0.inputs.push(input.into());
-        self
-    }
-
-    /// Adds inputs.
-    pub fn inputs<I: Into<String>>(mut self, inputs: impl IntoIterator<Item = I>) -> Self {
-        self.0.inputs.extend(inputs.into_iter().map(Into::into));
-        self
-    }
-
-    /// Sets the index's host. `http://` in front of it means plaintext.
-    pub fn host(mut self, host: impl Into<String>) -> Self {
-        self.0.settings.host = Some(host.into());
-        self
-    }
-
-    /// Sets the namespace of records that name none.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.0.settings.namespace = namespace.into();
-        self
-    }
-
-    /// Sets the directory of the run. Where it has an unfinished run of the same job that run is
-    /// continued.
-    pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.0.settings.run_dir = Some(path.into());
-        self
-    }
-
-    /// Sets the name of the target in reports, where it is not the host.
-    pub fn target_name(mut self, name: impl Into<String>) -> Self {
-        self.0.target_name = Some(name.into());
-        self
-    }
-
-    /// Sets how the next command is written in the report and in messages. Only the caller knows it.
-    pub fn commands(
-        mut self,
-        make: impl Fn(NextCommand<'_>) -> String + Send + Sync + 'static,
-    ) -> Self {
-        self.0.commands = Commands::new(make);
-        self
-    }
-
-    /// Sets who is told what the load has to say before it reads its inputs.
-    pub fn notices(mut self, hear: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
-        self.0.notices = Listener::new(hear);
-        self
-    }
-
-    /// Replaces all settings. Call it before the other methods that set one.
-    pub fn settings(mut self, settings: Settings) -> Self {
-        self.0.settings = settings;
-        self
-    }
-
-    /// Changes any settings.
-    pub fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        change(&mut self.0.settings);
-        self
-    }
-
-    /// The way to stop the load from outside.
-    #[must_use]
-    pub fn stop_handle(&self) -> StopHandle {
-        self.0.stop.clone()
-    }
-
-    /// Follows the load's progress.
-    #[must_use]
-    pub fn progress(&self) -> watch::Receiver<Progress> {
-        self.0.progress.subscribe()
-    }
-
-    /// Says what the load would do, without sending anything: from the first rows of each input, or
-    /// from all of them.
-    ///
-    /// # Errors
-    ///
-    /// As [`LoadBuilder::run`]; with a host also what kept it from answering.
-    pub async fn check(self, full: bool) -> Result<CheckReport, LoadError> {
-        self.0.check(full).await
-    }
-
-    /// Runs the load to its end, on the current tokio runtime (multi-threaded or not: CPU work has
-    /// threads of its own).
-    ///
-    /// # Errors
-    ///
-    /// The load was not begun: wrong settings, unreadable inputs, an index that does not fit. Once
-    /// it has begun there is always a report, which says how it ended.
-    pub async fn run(self) -> Result<Report, LoadError> {
-        self.0.run().await
-    }
 }
 
 // === impl StopHandle ===
@@ -504,36 +398,6 @@ impl StopHandle {
     pub fn interrupt(&self) {
         self.0.stop(interrupted());
     }
-}
-
-pub(crate) fn client_settings(settings: &Settings) -> Result<ClientSettings, LoadError> {
-    let Some(host) = settings.host.clone() else {
-        return Err(LoadError::usage(
-            "no target was named; give --host, or --local DIR for an embedded index",
-        ));
-    };
-    let additional_headers = match &settings.additional_headers {
-        None => Vec::new(),
-        Some(headers) => {
-            serde_json::from_str::<std::collections::BTreeMap<String, String>>(headers.expose())
-                // The value may hold a secret, so the error does not show it.
-                .map_err(|_| {
-                    LoadError::usage("additional_headers: it must be a JSON object of texts")
-                })?
-                .into_iter()
-                .collect()
-        }
-    };
-    Ok(ClientSettings {
-        host,
-        api_key: settings
-            .api_key
-            .as_ref()
-            .map(crate::settings::ApiKey::secret),
-        additional_headers,
-        ca_file: settings.ca_file.clone(),
-        ..ClientSettings::default()
-    })
 }
 
 fn limits(settings: &Settings) -> Limits {

@@ -26,7 +26,7 @@ use crate::settings::{OnInputChange, Resume, Settings};
 use crate::shard::{Division, Shard};
 
 /// The version of the plan file. A reader refuses every other one.
-const PLAN_VERSION: u32 = 3;
+const PLAN_VERSION: u32 = 4;
 
 /// The plan file: what a run is of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -187,12 +187,8 @@ fn subject(job_fingerprint: &str, inputs: &[InputPrint]) -> io::Result<u128> {
 /// Opens the run that was asked for.
 pub(crate) fn open(asked: Asked<'_>) -> Result<Opened, Refusal> {
     let job_fingerprint = asked.job.fingerprint()?;
-    let path = match &asked.settings.run_dir {
-        // All shards are given the same directory, and none is in another one's way.
-        Some(path) => match asked.settings.shard {
-            Some(shard) => path.join(shard.folder()),
-            None => path.clone(),
-        },
+    let path = match named_dir(asked.settings) {
+        Some(path) => path,
         None => {
             if asked.settings.resume == Resume::Auto {
                 refuse_second_run(&job_fingerprint, asked.commands)?;
@@ -209,6 +205,24 @@ pub(crate) fn open(asked: Asked<'_>) -> Result<Opened, Refusal> {
         ))),
         Some(plan) => go_on(dir, &plan, &asked, job_fingerprint),
     }
+}
+
+/// The directory of the run, where one was named.
+fn named_dir(settings: &Settings) -> Option<PathBuf> {
+    let path = settings.run_dir.as_ref()?;
+    // All shards are given the same directory, and none is in another one's way.
+    Some(match settings.shard {
+        Some(shard) => path.join(shard.folder()),
+        None => path.clone(),
+    })
+}
+
+/// Where the index of that name was found, if the run that these settings continue knows it. What is
+/// wrong with such a run is said where it is opened.
+pub(crate) fn recorded_host(settings: &Settings, index: &str) -> Option<String> {
+    let file = plan_in(&named_dir(settings)?).ok()?;
+    let is_same = file.job.index() == Some(index);
+    is_same.then(|| file.job.target().to_owned())
 }
 
 fn begin(dir: RunDir, asked: Asked<'_>, job_fingerprint: String) -> Result<Opened, Refusal> {

@@ -140,6 +140,9 @@ pub struct Report {
 pub struct TargetReport {
     /// The host, or `local:` and the directory.
     pub name: String,
+    /// The name of the index, where its host was found by it.
+    #[serde(default)]
+    pub index: Option<String>,
     /// The dimension of the index, if it has one.
     pub dimension: Option<u32>,
     /// Its metric, if it is known.

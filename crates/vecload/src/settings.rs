@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use layers::{Layers, SettingsError};
 pub(crate) use values::from_text;
 pub use values::{
-    ApiKey, DuplicatePolicy, FormatChoice, LogFormat, MaxRejects, NestedPolicy, NullPolicy,
-    OnInputChange, Pacing, ProgressStyle, Resume, Sample, TimestampForm,
+    ApiKey, DuplicatePolicy, FormatChoice, LogFormat, MaxRejects, MetricChoice, NestedPolicy,
+    NullPolicy, OnInputChange, Pacing, ProgressStyle, Resume, Sample, TimestampForm,
 };
 
 use crate::shard::Shard;
@@ -39,6 +39,21 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// The directory of an embedded index to load into instead of a host.
     pub local: Option<PathBuf>,
+    /// The name of the index, by which the control plane knows its host; instead of a host.
+    pub index: Option<String>,
+    /// The host of the control plane, where it is not Pinecone's; plaintext only where it begins with
+    /// `http://`.
+    pub controller_host: Option<String>,
+    /// Whether an index of that name is made where there is none.
+    #[serde(deserialize_with = "from_text")]
+    pub create_index: bool,
+    /// The cloud of an index that is made.
+    pub cloud: String,
+    /// The region of an index that is made.
+    pub region: String,
+    /// The measure of distance that the index must have, and that of one that is made; unset, any will do,
+    /// and one that is made has the cosine, or the dot product where records have sparse values.
+    pub metric: Option<MetricChoice>,
 
     /// Where records go that name no namespace; empty is the default one.
     pub namespace: String,
@@ -181,6 +196,13 @@ impl Default for Settings {
             additional_headers: None,
             ca_file: None,
             local: None,
+            index: None,
+            controller_host: None,
+            create_index: false,
+            // Where the service's own guides and clients make one. Every plan may, the free one nowhere else.
+            cloud: "aws".to_owned(),
+            region: "us-east-1".to_owned(),
+            metric: None,
             namespace: String::new(),
             namespace_column: None,
             format: FormatChoice::Auto,

@@ -10,6 +10,7 @@ mod exits;
 mod json;
 mod memory;
 mod metrics;
+mod named;
 mod process;
 mod secrets;
 mod signals;

@@ -21,7 +21,7 @@ pub(super) struct Answer {
 }
 
 /// Headers and trailers; the service has been seen to use either.
-struct Around {
+pub(crate) struct Around {
     headers: HeaderMap,
     trailers: HeaderMap,
 }
@@ -66,10 +66,7 @@ impl Answer {
 /// Reads a response to its end, at most so many bytes.
 pub(super) async fn read(response: Response<Body>, most: usize) -> Result<Answer, Failure> {
     let (head, mut body) = response.into_parts();
-    let mut around = Around {
-        headers: head.headers,
-        trailers: HeaderMap::new(),
-    };
+    let mut around = Around::of(head.headers);
     if !around.is_grpc(head.status) {
         return Err(plain(head.status, &around, body).await);
     }
@@ -173,7 +170,7 @@ async fn plain(status: StatusCode, around: &Around, mut body: Body) -> Failure {
 }
 
 /// The text without line breaks and other control characters, which do not belong on a terminal.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let spaced: String = text
         .chars()
         .map(|char| if char.is_control() { ' ' } else { char })
@@ -184,6 +181,14 @@ fn one_line(text: &str) -> String {
 // === impl Around ===
 
 impl Around {
+    /// Headers alone.
+    pub(crate) fn of(headers: HeaderMap) -> Self {
+        Self {
+            headers,
+            trailers: HeaderMap::new(),
+        }
+    }
+
     fn is_grpc(&self, status: StatusCode) -> bool {
         let grpc = self
             .headers
@@ -199,7 +204,7 @@ impl Around {
         value.to_str().ok()
     }
 
-    fn request_id(&self) -> Option<String> {
+    pub(crate) fn request_id(&self) -> Option<String> {
         self.get("x-pinecone-request-id").map(str::to_owned)
     }
 
@@ -212,7 +217,7 @@ impl Around {
         })
     }
 
-    fn pushback(&self) -> Option<Pushback> {
+    pub(crate) fn pushback(&self) -> Option<Pushback> {
         let name = "grpc-retry-pushback-ms";
         if let Some(value) = self.trailers.get(name).or_else(|| self.headers.get(name)) {
             return Some(
@@ -228,7 +233,7 @@ impl Around {
         Some(Pushback::Wait(Duration::from_secs(seconds)))
     }
 
-    fn malformed(&self, problem: &str) -> Failure {
+    pub(crate) fn malformed(&self, problem: &str) -> Failure {
         Failure {
             code: Code::Internal,
             http_status: Some(StatusCode::OK.as_u16()),

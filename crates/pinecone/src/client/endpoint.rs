@@ -56,7 +56,7 @@ pub enum ClientError {
 const API_VERSION: HeaderValue = HeaderValue::from_static("2026-07");
 
 /// tonic adds its own name and version.
-const USER_AGENT_VALUE: &str = concat!("vecload/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT_VALUE: &str = concat!("vecload/", env!("CARGO_PKG_VERSION"));
 
 /// A dead connection is noticed after the sum of the two, also while a run waits for its turn, so that
 /// the request after a pause does not meet it first.
@@ -98,7 +98,7 @@ pub(super) fn channel(settings: &ClientSettings) -> Result<(Channel, String), Cl
 }
 
 /// `host`, `host:port`, `https://host` or `http://host:port` as a URL with scheme and port.
-fn url(host: &str) -> Result<String, ClientError> {
+pub(crate) fn url(host: &str) -> Result<String, ClientError> {
     let wrong = |problem: &str| ClientError::Host {
         host: host.to_owned(),
         problem: problem.to_owned(),
@@ -174,11 +174,9 @@ fn with_tls(endpoint: Endpoint, settings: &ClientSettings) -> Result<Endpoint, C
     }
 }
 
-/// The headers that every request has.
-pub(super) fn headers(settings: &ClientSettings) -> Result<HeaderMap, ClientError> {
+/// The headers that every request has, over gRPC and REST.
+pub(crate) fn headers(settings: &ClientSettings) -> Result<HeaderMap, ClientError> {
     let mut headers = HeaderMap::new();
-    headers.insert(TE, HeaderValue::from_static("trailers"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("x-pinecone-api-version", API_VERSION);
     if let Some(key) = &settings.api_key {
         let mut value = HeaderValue::from_str(key.expose_secret()).map_err(|_| ClientError::Key)?;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use vecload_pinecone::{Client, IndexShape};
+use vecload_pinecone::IndexShape;
 
-use super::{Load, LoadError, client_settings, limits, memory_bound, policy, shape};
+use super::target::Way;
+use super::{Load, LoadError, limits, memory_bound, policy, shape};
 use crate::check::{Ceilings, CheckReport, Rules, check};
 use crate::stop::ExitCode;
 
@@ -14,22 +15,23 @@ impl Load {
     pub(super) async fn check(self, full: bool) -> Result<CheckReport, LoadError> {
         let settings = &self.settings;
         settings.check()?;
+        let is_named = settings.host.is_some() || settings.index.is_some();
+        let way = is_named.then(|| Way::of(settings)).transpose()?;
         let plan = self.plan().await?;
         self.expect_rows(&plan)?;
-        let index = match &settings.host {
-            None => IndexShape::default(),
-            Some(_) => {
-                let client = Client::new(&client_settings(settings)?)
-                    .map_err(|error| LoadError::usage(error.to_string()))?;
-                let mut random = StdRng::seed_from_u64(settings.seed);
+        let mut random = StdRng::seed_from_u64(settings.seed);
+        let (index, made) = match way {
+            None => (IndexShape::default(), None),
+            Some(Way::Name(finder)) => self.shape_by_name(&finder, &plan, &mut random).await?,
+            Some(Way::Host(client)) => {
                 let described = self.describe(&client, &mut random).await;
-                described
-                    .map_err(|reason| LoadError::new(reason.exit_code, reason.message))?
-                    .shape
+                let described =
+                    described.map_err(|reason| LoadError::new(reason.exit_code, reason.message))?;
+                (described.shape, None)
             }
         };
         let rules = Rules {
-            shape: shape::fit(index, &plan, settings, &self.target_name())?,
+            shape: shape::fit(index, &plan, settings, &self.index_words())?,
             limits: limits(settings),
             policy: policy(settings),
             duplicates: settings.duplicates,
@@ -51,7 +53,7 @@ impl Load {
             false => None,
         };
         let (namespace, workers) = (settings.namespace.clone(), settings.worker_count());
-        tokio::task::spawn_blocking(move || {
+        let checked = tokio::task::spawn_blocking(move || {
             let verdicts = verdicts.as_ref();
             check(
                 &rules, &plan, &namespace, full, verdicts, workers, &ceilings,
@@ -59,6 +61,10 @@ impl Load {
         })
         .await
         .map_err(|error| LoadError::new(ExitCode::Bug, format!("the check panicked: {error}")))?
-        .map_err(LoadError::from)
+        .map_err(LoadError::from)?;
+        Ok(CheckReport {
+            index_made: made.map(|index| index.to_string()),
+            ..checked
+        })
     }
 }

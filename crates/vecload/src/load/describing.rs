@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use vecload_pinecone::{Client, Failure, IndexStats};
 
 use super::{Load, LoadError};
-use crate::asking::{Patience, Unanswered, ask, interrupted};
+use crate::asking::{Unanswered, ask, interrupted};
 use crate::baseline::Counts;
 use crate::run_dir::RunDir;
 use crate::stop::{ExitCode, StopReason};
@@ -18,11 +18,7 @@ impl Load {
         client: &Client,
         random: &mut StdRng,
     ) -> Result<IndexStats, StopReason> {
-        let patience = Patience {
-            stop: &self.stop.0,
-            attempt: self.settings.attempt_timeout.0,
-            all: self.settings.max_stall.0,
-        };
+        let patience = self.patience();
         let question = |timeout| client.describe_index_stats(timeout);
         ask(patience, random, question)
             .await

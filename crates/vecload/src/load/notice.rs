@@ -18,6 +18,13 @@ pub enum Notice {
         /// How many there are.
         inputs: usize,
     },
+    /// There was no index of that name, and one is being made.
+    IndexMade {
+        /// Its name.
+        name: String,
+        /// What it takes and where it is: `dense, 384 dimensions, cosine, aws us-east-1`.
+        index: String,
+    },
     /// Directories that look like namespaces and were not taken for them.
     IgnoredDirectories(Vec<String>),
 }
@@ -33,6 +40,13 @@ type Hear = dyn Fn(&Notice) + Send + Sync;
 impl Listener {
     pub(super) fn new(hear: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(hear)))
+    }
+
+    /// Tells it.
+    pub(super) fn hear(&self, notice: &Notice) {
+        if let Some(hear) = &self.0 {
+            hear(notice);
+        }
     }
 
     /// Tells how the inputs of a plan were understood.

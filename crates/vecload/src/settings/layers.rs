@@ -10,9 +10,11 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::{ApiKey, Settings};
 
 /// Variables that users of Pinecone's own tools have set already, by setting.
-const KNOWN_VARIABLES: [(&str, &str); 5] = [
+const KNOWN_VARIABLES: [(&str, &str); 7] = [
     ("PINECONE_API_KEY", "api_key"),
     ("PINECONE_API_KEY_FILE", "api_key_file"),
+    ("PINECONE_CONTROLLER_HOST", "controller_host"),
+    ("PINECONE_INDEX", "index"),
     ("PINECONE_INDEX_HOST", "host"),
     ("PINECONE_NAMESPACE", "namespace"),
     ("PINECONE_ADDITIONAL_HEADERS", "additional_headers"),
@@ -137,6 +139,7 @@ impl Layers {
     /// A value that cannot be used, or a setting that does not exist, and where it stands.
     pub fn settle(&self) -> Result<Settings, SettingsError> {
         let mut settings: Settings = self.0.extract().map_err(|error| self.explain(&error))?;
+        self.settle_target(&mut settings)?;
         if let (None, Some(file)) = (&settings.api_key, &settings.api_key_file) {
             settings.api_key = Some(read_key(file)?);
         }
@@ -144,6 +147,44 @@ impl Layers {
             .check()
             .map_err(|error| error.found_at(self.place_of(&error.setting)))?;
         Ok(settings)
+    }
+
+    /// Leaves the target that has the most weight. Two of the same weight exclude each other.
+    fn settle_target(&self, settings: &mut Settings) -> Result<(), SettingsError> {
+        let given = [
+            ("host", settings.host.is_some()),
+            ("local", settings.local.is_some()),
+            ("index", settings.index.is_some()),
+        ];
+        let places = given.iter().filter(|(_, is_given)| *is_given);
+        let places: Vec<(&str, String)> = places
+            .map(|(setting, _)| (*setting, self.place_of(setting)))
+            .collect();
+        let Some(most) = places.iter().map(|(_, place)| weight(place)).max() else {
+            return Ok(());
+        };
+        let mut first = places.iter().filter(|(_, place)| weight(place) == most);
+        let (Some((chosen, place)), second) = (first.next(), first.next()) else {
+            return Ok(());
+        };
+        if let Some((other, other_place)) = second {
+            let other = match other_place.starts_with("--") {
+                true => other_place.clone(),
+                false => format!("{other} in {other_place}"),
+            };
+            let message = format!("this and {other} exclude each other: give one target");
+            return Err(SettingsError::new(chosen, message).found_at(place.clone()));
+        }
+        if *chosen != "host" {
+            settings.host = None;
+        }
+        if *chosen != "local" {
+            settings.local = None;
+        }
+        if *chosen != "index" {
+            settings.index = None;
+        }
+        Ok(())
     }
 
     fn explain(&self, error: &figment::Error) -> SettingsError {
@@ -186,6 +227,15 @@ impl Layers {
             .find_metadata(setting)
             .map(describe)
             .unwrap_or_default()
+    }
+}
+
+/// How much a place weighs against others: a flag most, then the environment, then a file.
+fn weight(place: &str) -> u8 {
+    match place {
+        place if place.starts_with("--") => 2,
+        place if place.starts_with("the environment") => 1,
+        _ => 0,
     }
 }
 

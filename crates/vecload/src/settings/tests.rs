@@ -41,6 +41,41 @@ fn the_upper_layer_wins() {
     assert_eq!(environment(&[]).settle().expect("good").workers, 0);
 }
 
+/// Scenario: targets of several kinds in one layer and in several.
+/// Guarantees: the one of the upper layer is left alone; two of one layer are refused with both places.
+#[test]
+fn one_target_is_left() {
+    let variables = [
+        ("PINECONE_INDEX", "movies"),
+        ("PINECONE_CONTROLLER_HOST", "http://c"),
+    ];
+    let layers = environment(&variables);
+    let settings = layers.settle().expect("good");
+    assert_eq!(settings.index.as_deref(), Some("movies"));
+    assert_eq!(settings.controller_host.as_deref(), Some("http://c"));
+    let settings = layers.clone().flag("host", "h").settle().expect("good");
+    assert_eq!(
+        (settings.host.as_deref(), settings.index),
+        (Some("h"), None)
+    );
+    let settings = layers.clone().flag("local", "d").settle().expect("good");
+    assert!(settings.local.is_some() && settings.index.is_none());
+    let settings = environment(&[("PINECONE_INDEX_HOST", "h")]).flag("index", "movies");
+    assert_eq!(settings.settle().expect("good").host, None);
+
+    let both = layers.environment([("VECLOAD_HOST".to_owned(), "h".to_owned())]);
+    assert_eq!(
+        both.settle().expect_err("two").to_string(),
+        "host in the environment variable VECLOAD_HOST: this and index in the environment variable PINECONE_INDEX \
+         exclude each other: give one target"
+    );
+    let both = Layers::default().flag("host", "h").flag("local", "d");
+    assert_eq!(
+        both.settle().expect_err("two").to_string(),
+        "--host: this and --local exclude each other: give one target"
+    );
+}
+
 /// Scenario: a wrong value in each layer, an unknown setting, one that contradicts another.
 /// Guarantees: the error names the place, the value, and what is right.
 #[test]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use vecload_pinecone::Metric;
 
 /// A secret. It is never shown: not in debug output, not in `--print-config`.
 #[derive(Clone, Debug)]
@@ -20,6 +21,18 @@ pub enum FormatChoice {
     Parquet,
     /// One JSON object a line.
     Jsonl,
+}
+
+/// A measure of distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricChoice {
+    /// The angle.
+    Cosine,
+    /// The straight distance.
+    Euclidean,
+    /// The dot product: the only one that adds sparse values to dense ones.
+    Dotproduct,
 }
 
 /// What to do with metadata fields that are null, which the service does not take.
@@ -165,6 +178,18 @@ impl Serialize for ApiKey {
 impl<'de> Deserialize<'de> for ApiKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+// === impl MetricChoice ===
+
+impl From<MetricChoice> for Metric {
+    fn from(choice: MetricChoice) -> Self {
+        match choice {
+            MetricChoice::Cosine => Self::Cosine,
+            MetricChoice::Euclidean => Self::Euclidean,
+            MetricChoice::Dotproduct => Self::DotProduct,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Prover, Rules, Subject, VerifyReport};
 use crate::asking::{Patience, Unanswered, ask};
 use crate::fingerprint::InputPrint;
 use crate::inputs;
-use crate::load::{LoadError, StopHandle, client_settings, policy};
+use crate::load::{Finder, LoadError, StopHandle, client, policy};
 use crate::opening::{Recorded, Refusal};
 use crate::run_dir::RunDir;
 use crate::settings::{DuplicatePolicy, Settings};
@@ -71,9 +71,12 @@ impl Verify {
         self.settings.check()?;
         let dir = RunDir::of_run(self.run_dir.clone()).map_err(Refusal::from)?;
         let run = Recorded::read(&dir)?;
-        let settings = self.of_run(&run)?;
-        let client = Client::new(&client_settings(&settings)?)
-            .map_err(|error| LoadError::usage(error.to_string()))?;
+        let mut settings = self.of_run(&run)?;
+        if let Some(finder) = Finder::of(&self.settings)? {
+            let mut random = StdRng::seed_from_u64(settings.seed);
+            settings.host = Some(finder.host(self.patience(), &mut random).await?);
+        }
+        let client = client(&settings)?;
         let plan = source(&run, &settings)?;
         let shape = self.shape(&client, &settings).await?;
         let rules = Rules {
@@ -97,6 +100,15 @@ impl Verify {
         dir.add_to_report("verify", &report)
             .map_err(|error| LoadError::unwritten(&error))?;
         Ok(report)
+    }
+
+    /// For questions before anything is verified.
+    fn patience(&self) -> Patience<'_> {
+        Patience {
+            stop: &self.stop.0,
+            attempt: self.settings.attempt_timeout.0,
+            all: self.settings.verify_timeout.0,
+        }
     }
 
     /// The settings of the run, but for those that say how to reach the index and what to look at.
@@ -125,11 +137,7 @@ impl Verify {
         client: &Client,
         settings: &Settings,
     ) -> Result<vecload_pinecone::IndexShape, LoadError> {
-        let patience = Patience {
-            stop: &self.stop.0,
-            attempt: settings.attempt_timeout.0,
-            all: settings.verify_timeout.0,
-        };
+        let patience = self.patience();
         let mut random = StdRng::seed_from_u64(settings.seed);
         let question = |timeout| client.describe_index_stats(timeout);
         let stats = ask(patience, &mut random, question).await;
