@@ -288,7 +288,7 @@ static GROUPS: [(&str, &[Flag]); 8] = [
             flag(
                 "run_dir",
                 "DIR",
-                "The directory of this run [default: ./vecload-runs/<run id>]",
+                "The directory of this run, or a prefix of a bucket [default: ./vecload-runs/<run id>]",
             ),
             flag(
                 "resume",

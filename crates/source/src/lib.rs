@@ -28,4 +28,4 @@ pub use mapping::{Columns, Mapping};
 pub use parquet::hush_decoder_panics;
 pub use plan::{Filtered, Part, Plan, PlanSettings, Split, Timestamps};
 pub use reader::{BadRow, KeyReader, Records, Row, RowKey, RowKeys, SplitReader};
-pub use store::{Object, without_secrets};
+pub use store::{Object, ObjectVersion, StoreFolder, without_secrets};

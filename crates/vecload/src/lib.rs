@@ -52,6 +52,7 @@ mod ledger;
 mod load;
 mod machine;
 mod memory;
+mod mirror;
 mod namespace;
 mod opening;
 mod overview;

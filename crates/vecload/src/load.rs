@@ -4,6 +4,8 @@ mod builder;
 mod checking;
 mod describing;
 mod error;
+mod keeping;
+mod knobs;
 mod notice;
 mod prescanning;
 mod shape;
@@ -19,12 +21,14 @@ use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::Instrument as _;
-use vecload_pinecone::{Client, IndexShape, Limits, MetadataPolicy, OnNested, OnNull};
+use vecload_pinecone::{Client, IndexShape};
 use vecload_source::Plan;
 
 use self::describing::keep_baseline;
 pub use self::error::LoadError;
 use self::error::give_up;
+pub(crate) use self::knobs::policy;
+use self::knobs::{knobs, limits, memory_bound};
 use self::notice::Listener;
 pub use self::notice::Notice;
 use self::target::Way;
@@ -36,12 +40,10 @@ use crate::fingerprint::JobPrint;
 use crate::inputs;
 use crate::ledger::Books;
 use crate::opening::{self, Asked, Commands, NextCommand, Opened, Refusal, Run};
-use crate::pacer::Rates;
-use crate::pipeline::{self, Finished, Handles, Job, Knobs, TimeLimit};
-use crate::prescan;
+use crate::pipeline::{self, Finished, Handles, Job, TimeLimit};
 use crate::report::{Header, Report, Status, TargetReport};
 use crate::run_dir::{RunDir, new_run_id};
-use crate::settings::{DuplicatePolicy, NestedPolicy, NullPolicy, Settings};
+use crate::settings::{DuplicatePolicy, Settings};
 use crate::stop::Stop;
 use crate::target::Pinecone;
 use crate::telemetry::{self, Metric};
@@ -201,6 +203,9 @@ impl Load {
             Err(error) => return Err(give_up(run, error, &header, &plan, &places)),
         };
 
+        // With what the index held before, and the duplicates: from here on records are sent.
+        keeping::save(&run.dir, Some(&run.state)).await?;
+
         let traffic = Arc::new(Traffic::new(settings.worker_count()));
         let target = Arc::new(Pinecone {
             client: client.clone(),
@@ -219,9 +224,11 @@ impl Load {
         let running = {
             let (header, plan, traffic) = (header.clone(), Arc::clone(&plan), Arc::clone(&traffic));
             let places = places.clone();
+            let keeper = keeping::keeper(&run.dir, stop)?;
             move |state: &State| {
                 let (counts, took) = (traffic.counts(), started.elapsed());
-                Report::running(&header, &plan, state, counts, took).write(&places)
+                Report::running(&header, &plan, state, counts, took).write(&places)?;
+                keeper.as_ref().map_or(Ok(()), |keeper| keeper.offer(state))
             }
         };
         let rows = run.state.ledger.rows(&plan.splits);
@@ -243,6 +250,7 @@ impl Load {
         .await;
         watching.abort();
 
+        let is_kept = keeping::keep_last(&run.dir, &finished.state, stop).await;
         let counts = traffic.counts();
         let (loaded, took) = (Instant::now(), started.elapsed());
         let mut report = Report::finished(&header, &plan, &finished, counts, took, stop.reason());
@@ -250,6 +258,9 @@ impl Load {
         report
             .write(&places)
             .map_err(|error| LoadError::unwritten(&error))?;
+        if is_kept {
+            keeping::save_report(&run.dir).await;
+        }
         if settings.verify && report.status == Status::Complete {
             let ran = Ran {
                 dir: &run.dir,
@@ -264,6 +275,7 @@ impl Load {
             report
                 .write(&places)
                 .map_err(|error| LoadError::unwritten(&error))?;
+            keeping::save_report(&run.dir).await;
         }
         Ok(report)
     }
@@ -299,6 +311,7 @@ impl Load {
                 .map_err(|error| LoadError::unwritten(&error))?;
             report.add_verification(found);
         }
+        keeping::save_report(&run.dir).await;
         if let Some(place) = &self.settings.report {
             let places = std::slice::from_ref(place);
             report
@@ -309,7 +322,7 @@ impl Load {
     }
 
     fn header(&self, run: &Run, plan: &Plan) -> Header {
-        let path = run.dir.path();
+        let path = run.dir.name();
         Header {
             run_id: run.run_id.clone(),
             started_at: run.started_at,
@@ -398,62 +411,4 @@ impl StopHandle {
     pub fn interrupt(&self) {
         self.0.stop(interrupted());
     }
-}
-
-fn limits(settings: &Settings) -> Limits {
-    Limits {
-        request_bytes: settings.request_bytes.0 as usize,
-        request_records: settings.request_records,
-    }
-}
-
-pub(crate) fn policy(settings: &Settings) -> MetadataPolicy {
-    MetadataPolicy {
-        on_null: match settings.on_null {
-            NullPolicy::Drop => OnNull::Drop,
-            NullPolicy::Reject => OnNull::Reject,
-        },
-        on_nested: match settings.on_nested {
-            NestedPolicy::Reject => OnNested::Reject,
-            NestedPolicy::Flatten => OnNested::Flatten,
-            NestedPolicy::Json => OnNested::Json,
-        },
-    }
-}
-
-fn knobs(settings: &Settings, time_limit: Option<TimeLimit>, random: &mut StdRng) -> Knobs {
-    Knobs {
-        memory: settings.memory.0 as usize,
-        workers: settings.worker_count(),
-        in_flight: settings.in_flight,
-        attempt_timeout: settings.attempt_timeout.0,
-        max_stall: settings.max_stall.0,
-        time_limit,
-        rates: Rates {
-            pacing: settings.pacing,
-            bytes: settings.namespace_rate,
-            requests: settings.namespace_requests,
-            replicas: settings.replica_count(),
-        },
-        total_rate: settings.total_rate,
-        seed: rand::RngExt::random(random),
-    }
-}
-
-/// What INV-6 allows: the budget, what each worker reads, the prescan, and a constant.
-fn memory_bound(settings: &Settings, page_bytes: u64) -> u64 {
-    const PER_WORKER: u64 = 8 << 20;
-    const CONSTANT: u64 = 40_000_000;
-    let workers = settings.worker_count() as u64;
-    let reading = workers.saturating_mul(page_bytes.saturating_add(PER_WORKER));
-    let prescan = match settings.duplicates {
-        DuplicatePolicy::Any => 0,
-        DuplicatePolicy::Last | DuplicatePolicy::Reject => prescan::MEMORY as u64,
-    };
-    settings
-        .memory
-        .0
-        .saturating_add(reading)
-        .saturating_add(prescan)
-        .saturating_add(CONSTANT)
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vecload_record::Reason;
-use vecload_source::Plan;
+use vecload_source::{Plan, StoreFolder, without_secrets};
 
 use crate::baseline::Counts;
 use crate::checkpoint::{self, Checkpoint, Recovered, RunDisk, State};
@@ -169,7 +169,7 @@ pub(crate) fn winners(
     let Some(Ok(verdicts)) = verdicts else {
         return Err(Refusal::Words(format!(
             "it is not known any more which records of the run in {} were superseded; put the file back",
-            dir.path().display()
+            dir.name().display()
         )));
     };
     let mut reader = VerdictReader::new(&Arc::new(verdicts));
@@ -196,15 +196,38 @@ pub(crate) fn open(asked: Asked<'_>) -> Result<Opened, Refusal> {
             PathBuf::from(RUNS).join(&asked.run_id)
         }
     };
-    let dir = RunDir::take(path)?;
-    match dir.plan()? {
+    let dir = take(path, asked.settings)?;
+    let opened = match dir.plan()? {
         None => begin(dir, asked, job_fingerprint),
         Some(_) if asked.settings.resume == Resume::Never => Err(Refusal::Words(format!(
             "{} holds a run already; name a new directory for a new run",
-            dir.path().display()
+            dir.name().display()
         ))),
         Some(plan) => go_on(dir, &plan, &asked, job_fingerprint),
+    }?;
+    if let Opened::Ready(run, _) = &opened {
+        // Of two that open it in a store at once, one gets it.
+        run.dir.save(Some(&run.state)).map_err(NoRunDir::from)?;
     }
+    Ok(opened)
+}
+
+/// Takes a directory, which may be in a store.
+fn take(path: PathBuf, settings: &Settings) -> Result<RunDir, Refusal> {
+    let folder = path
+        .to_str()
+        .map(|url| StoreFolder::connect(url, settings.ca_file.as_ref()))
+        .transpose();
+    let folder = folder.map_err(|error| {
+        let path = without_secrets(&path.to_string_lossy()).into_owned();
+        Refusal::Words(format!("the run directory {path} cannot be used: {error}"))
+    })?;
+    let Some(folder) = folder.flatten() else {
+        return Ok(RunDir::take(path)?);
+    };
+    let scratch = settings.scratch_dir.clone();
+    let scratch = scratch.unwrap_or_else(std::env::temp_dir);
+    Ok(RunDir::fetch(folder, &scratch)?)
 }
 
 /// The directory of the run, where one was named.
@@ -268,8 +291,8 @@ fn go_on(
     asked: &Asked<'_>,
     job_fingerprint: String,
 ) -> Result<Opened, Refusal> {
-    let path = dir.path().display().to_string();
-    let mut file = read_plan(plan).map_err(|what| unusable_plan(dir.path(), &what))?;
+    let path = dir.name().display().to_string();
+    let mut file = read_plan(plan).map_err(|what| unusable_plan(dir.name(), &what))?;
     let differences = asked.job.differences(&file.job);
     if !differences.is_empty() {
         return Err(Refusal::Words(format!(
@@ -368,7 +391,7 @@ fn reopen_superseded(dir: &RunDir, file: &PlanFile, ledger: &mut Ledger) -> Resu
     let refused = |what: &str| {
         Refusal::Words(format!(
             "an input of the run in {} has changed, and {what}; name a new directory for a new run",
-            dir.path().display()
+            dir.name().display()
         ))
     };
     let duplicate = Reason::DuplicateId.name();
@@ -436,7 +459,7 @@ pub(crate) struct Recorded {
 impl Recorded {
     /// Reads the run in a directory, and changes nothing.
     pub(crate) fn read(dir: &RunDir) -> Result<Self, Refusal> {
-        let path = dir.path().display();
+        let path = dir.name().display();
         let file = plan_in(dir.path())?;
         let recovered = checkpoint::recover(&RunDisk::new(dir.path())).map_err(|error| {
             let path = path.to_string();
@@ -471,7 +494,7 @@ pub(crate) fn has_plan(run: &Path) -> io::Result<bool> {
 pub(crate) fn plan_in(run: &Path) -> Result<PlanFile, Refusal> {
     let Some(plan) = plan_of(run)? else {
         let path = run.to_owned();
-        return Err(NoRunDir::NoRun { path }.into());
+        return Err(NoRunDir::none_in(path).into());
     };
     read_plan(&plan).map_err(|what| unusable_plan(run, &what))
 }

@@ -522,7 +522,7 @@ fn runs_in(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     })?;
     if below.is_empty() {
         let path = dir.to_owned();
-        return Err(Refusal::from(NoRunDir::NoRun { path }).into());
+        return Err(Refusal::from(NoRunDir::none_in(path)).into());
     }
     Ok(below.into_iter().map(|(path, _)| path).collect())
 }

@@ -12,11 +12,14 @@
 //!
 //! It is readable by its owner alone: dead letters hold whole records. A file is replaced by writing
 //! beside it, syncing and renaming, so that a reader never sees half of one.
+//!
+//! One in an object store is a local one for the life of the process, and a [`Mirror`] keeps it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -24,24 +27,30 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use rand::{Rng, RngExt as _};
 use serde::Serialize;
 use serde_json::Value;
+use vecload_source::StoreFolder;
 
 use crate::baseline::Counts;
-use crate::checkpoint::FOLDER;
+use crate::checkpoint::{FOLDER, State};
+use crate::mirror::{self, Mirror, MirrorError, Point};
 
 /// Where runs are kept that name no directory.
 pub(crate) const RUNS: &str = "vecload-runs";
 
 const LOCK: &str = "lock";
-const PLAN: &str = "plan";
-const BASELINE: &str = "baseline";
-const REPORT: &str = "report.json";
-const PRESCAN: &str = "prescan";
+pub(crate) const PLAN: &str = "plan";
+pub(crate) const BASELINE: &str = "baseline";
+pub(crate) const REPORT: &str = "report.json";
+pub(crate) const PRESCAN: &str = "prescan";
 const NEW_PRESCAN: &str = "prescan.new";
 
 /// The directory of one run, which this process alone works in.
 #[derive(Debug)]
 pub(crate) struct RunDir {
     path: PathBuf,
+    /// What it is called: its path, or its URL.
+    name: PathBuf,
+    /// Keeps it in a store, where it is in one.
+    mirror: Option<Arc<Mutex<Mirror>>>,
     /// Released when the process ends, however it does.
     _lock: Flock<File>,
 }
@@ -55,8 +64,28 @@ pub(crate) enum NoRunDir {
     Locked { path: PathBuf, process: String },
     #[error("{} holds no run", path.display())]
     NoRun { path: PathBuf },
+    #[error(
+        "{} is in an object store, where only `vecload load` reads and continues runs; load with --verify, and see the \
+         report that --report or --json gives", path.display()
+    )]
+    InStore { path: PathBuf },
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
     #[error("{} holds other files ({file}); name a new or an empty directory", path.display())]
     Foreign { path: PathBuf, file: String },
+}
+
+// === impl NoRunDir ===
+
+impl NoRunDir {
+    /// Why there is no run in a directory that has no plan.
+    pub(crate) fn none_in(path: PathBuf) -> Self {
+        if path.to_string_lossy().contains("://") {
+            Self::InStore { path }
+        } else {
+            Self::NoRun { path }
+        }
+    }
 }
 
 // === impl RunDir ===
@@ -75,7 +104,12 @@ impl RunDir {
             Err(error) => return Err(NoRunDir::Unusable { path, error }),
         };
         match foreign_file(&path) {
-            Ok(None) => Ok(Self { path, _lock: lock }),
+            Ok(None) => Ok(Self {
+                name: path.clone(),
+                mirror: None,
+                path,
+                _lock: lock,
+            }),
             Ok(Some(file)) => {
                 let _ = fs::remove_file(path.join(LOCK));
                 Err(NoRunDir::Foreign { path, file })
@@ -84,11 +118,46 @@ impl RunDir {
         }
     }
 
+    /// Fetches a directory that is in a store into a new local one below `scratch`. It is this process's once it
+    /// is saved.
+    pub(crate) fn fetch(folder: StoreFolder, scratch: &Path) -> Result<Self, NoRunDir> {
+        let name = PathBuf::from(folder.name());
+        let local = format!("vecload-run-{:016x}", rand::random::<u64>());
+        let dir = Self::take(scratch.join(local))?;
+        let mirror = Mirror::fetch(folder, &dir.path)?;
+        Ok(Self {
+            name,
+            mirror: Some(Arc::new(Mutex::new(mirror))),
+            ..dir
+        })
+    }
+
+    /// What it is called: its path, or its URL.
+    pub(crate) fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// What keeps it in a store, where it is in one.
+    pub(crate) fn mirror(&self) -> Option<Arc<Mutex<Mirror>>> {
+        self.mirror.clone()
+    }
+
+    /// Keeps the files in the store, and the state if one is given, where the directory is in a store.
+    pub(crate) fn save(&self, state: Option<&State>) -> Result<(), MirrorError> {
+        let Some(mirror) = &self.mirror else {
+            return Ok(());
+        };
+        let point = state.map(Point::of).transpose();
+        let mut mirror = mirror::lock(mirror);
+        let point = point.map_err(|error| mirror.io(error))?;
+        mirror.save(point.as_ref())
+    }
+
     /// Takes the directory of a run that is there.
     pub(crate) fn of_run(path: PathBuf) -> Result<Self, NoRunDir> {
         match path.join(PLAN).try_exists() {
             Ok(true) => Self::take(path),
-            Ok(false) => Err(NoRunDir::NoRun { path }),
+            Ok(false) => Err(NoRunDir::none_in(path)),
             Err(error) => Err(NoRunDir::Unusable { path, error }),
         }
     }
@@ -173,6 +242,10 @@ impl RunDir {
 
     /// Removes everything of a run that was refused before anything was sent.
     pub(crate) fn discard(self) -> io::Result<()> {
+        if let Some(mirror) = &self.mirror {
+            // The local files go with the mirror.
+            return mirror::lock(mirror).discard().map_err(io::Error::other);
+        }
         // The plan first: without it the rest is nothing.
         for file in [PLAN, BASELINE, REPORT, PRESCAN, NEW_PRESCAN] {
             match fs::remove_file(self.path.join(file)) {
@@ -349,6 +422,8 @@ mod tests {
         let dir = RunDir {
             _lock: lock(&path).expect("a lock").expect("free"),
             path: path.clone(),
+            name: path.clone(),
+            mirror: None,
         };
         dir.write_plan(b"{}").expect("written");
         drop(dir);

@@ -60,6 +60,12 @@ impl Fault {
         }
     }
 
+    /// The store did not take what was to be written.
+    pub(super) fn unwritten(error: &object_store::Error) -> Self {
+        let text = without_queries(&chain(error));
+        Self::unreadable(format!("the store cannot be written: {text}"))
+    }
+
     /// The fault that an I/O error is, if it is one.
     pub(crate) fn in_io(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()

@@ -12,6 +12,7 @@ mod ahead;
 mod connect;
 mod fault;
 mod fetch;
+mod folder;
 mod url;
 
 use std::{
@@ -29,11 +30,14 @@ use object_store::{ObjectMeta, ObjectStore};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-pub use self::url::without_secrets;
 pub(crate) use self::{
     ahead::{Ahead, AheadReader, Stretches, ahead_bytes},
     fault::Fault,
     url::{StoreUrl, is_url},
+};
+pub use self::{
+    folder::{ObjectVersion, StoreFolder},
+    url::without_secrets,
 };
 
 /// Threads that wait for stores, and take TLS off what comes.

@@ -32,7 +32,7 @@ use crate::ledger::{Ledger, Unbalanced};
 
 /// The directory of the checkpoint within that of the run.
 pub(crate) const FOLDER: &str = "checkpoint";
-const SNAPSHOT: &str = "checkpoint/snapshot";
+pub(crate) const SNAPSHOT: &str = "checkpoint/snapshot";
 
 /// A journal is not compacted before it has this size: a snapshot costs some milliseconds.
 const JOURNAL_AT_LEAST: u64 = 1 << 20;
@@ -79,8 +79,14 @@ impl State {
     }
 }
 
-fn letters_name(number: u32) -> String {
+/// The name of a file of dead letters.
+pub(crate) fn letters_name(number: u32) -> String {
     format!("rejected-{number}.jsonl")
+}
+
+/// All of a state in one piece, which recovery takes without a journal.
+pub(crate) fn snapshot(state: &State) -> io::Result<Vec<u8>> {
+    encoded(encode_snapshot(state, 0))
 }
 
 fn journal_name(generation: u64) -> String {

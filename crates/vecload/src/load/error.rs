@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vecload_source::{Plan, SourceError};
 
+use crate::mirror::MirrorError;
 use crate::opening::{Refusal, Run};
 use crate::pipeline::Finished;
 use crate::prescan::PrescanError;
@@ -74,6 +75,12 @@ impl From<PrescanError> for LoadError {
     }
 }
 
+impl From<MirrorError> for LoadError {
+    fn from(error: MirrorError) -> Self {
+        Self::refused(error.to_string())
+    }
+}
+
 impl From<Refusal> for LoadError {
     fn from(refusal: Refusal) -> Self {
         Self::refused(refusal.to_string())
@@ -99,7 +106,9 @@ pub(super) fn give_up(
         };
         let reason = StopReason::new("refused", error.exit_code, error.to_string());
         let (none, took) = (TrafficCounts::default(), Duration::ZERO);
-        Report::finished(header, plan, &finished, none, took, Some(&reason)).write(places)
+        let written =
+            Report::finished(header, plan, &finished, none, took, Some(&reason)).write(places);
+        written.and_then(|()| run.dir.save(None).map_err(io::Error::other))
     };
     match left {
         Ok(()) => error,
