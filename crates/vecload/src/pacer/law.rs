@@ -57,6 +57,9 @@ const LATENCY_FACTOR: f64 = 2.0;
 const REQUESTS: f64 = 0.46;
 /// The least pace, as a part of the share, by which requests become smaller.
 const LEAST_PACE: f64 = 0.1;
+/// The least that a request is made, in bytes: a little less than the documented ceilings and the least pace make it.
+/// Where the user allows more requests, or where refusals do not depend on the rate, smaller ones would only be more.
+const LEAST_REQUEST: f64 = 100e3;
 /// The most requests in flight.
 const IN_FLIGHT: f64 = 128.0;
 /// A rate above this part of the share is the ceiling; below it the service throttles.
@@ -172,7 +175,7 @@ impl Law {
         if self.is_untouched || self.is_braked {
             return f64::INFINITY;
         }
-        self.pace() * self.least_cost / REQUESTS
+        (self.pace() * self.least_cost / REQUESTS).max(LEAST_REQUEST)
     }
 
     /// The rate as a part of the share, for the sizes and costs of requests.
