@@ -362,13 +362,14 @@ async fn dispatch<T: Target>(
     let mut deliveries = JoinSet::new();
     let mut published = tokio::time::interval(RATES_EVERY);
     published.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let publish = |lanes: &HashMap<usize, Arc<Lane>>| {
+        let rates = lanes.values();
+        let rates = rates.filter_map(|lane| Some((lane.namespace.name(), lane.rate()?)));
+        labels.publish_rates(rates);
+    };
     loop {
         tokio::select! {
-            _ = published.tick() => {
-                let rates = lanes.values();
-                let rates = rates.filter_map(|lane| Some((lane.namespace.name(), lane.rate()?)));
-                labels.publish_rates(rates);
-            }
+            _ = published.tick() => publish(&lanes),
             batch = sealed.recv() => {
                 let Ok(batch) = batch else { break };
                 let lane = lanes.entry(batch.namespace.index).or_insert_with(|| {
@@ -382,7 +383,14 @@ async fn dispatch<T: Target>(
             Some(delivered) = deliveries.join_next() => stop_on_panic(delivered, &sending.stop),
         }
     }
-    report_panics(deliveries, &sending.stop).await;
+    // All is read, and much of it may be waiting to be sent.
+    while !deliveries.is_empty() {
+        tokio::select! {
+            _ = published.tick() => publish(&lanes),
+            Some(delivered) = deliveries.join_next() => stop_on_panic(delivered, &sending.stop),
+        }
+    }
+    publish(&lanes);
     lanes
 }
 
