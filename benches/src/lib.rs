@@ -8,6 +8,7 @@ pub mod client;
 pub mod corpora;
 pub mod figures;
 pub mod machine;
+pub mod records;
 pub mod server;
 
 /// Why a measurement ended; it is shown to whoever started it.

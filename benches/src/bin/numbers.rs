@@ -18,6 +18,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,8 +27,9 @@ use serde::Deserialize;
 use vecload_benches::Failure;
 use vecload_benches::client::own_cpu;
 use vecload_benches::figures::Quartiles;
+use vecload_benches::records;
 use vecload_corpus::Corpus;
-use vecload_source::{Plan, PlanSettings, discover};
+use vecload_record::Dense;
 
 /// What is read of a line.
 #[derive(Deserialize)]
@@ -137,22 +139,13 @@ fn values_by(file: &Path, way: Way) -> Result<Vec<u32>, Failure> {
 }
 
 fn by_vecload(file: &Path, show: &mut dyn FnMut(&[f32])) -> Result<(), Failure> {
-    let inputs = discover(&[file.display().to_string()], &Default::default())?;
-    let plan = Plan::new(inputs, &PlanSettings::default())?;
-    for split in &plan.splits {
-        let mut reader = plan.open(split)?;
-        while let Some(records) = reader.next()? {
-            for row in 0..records.len() {
-                let content = records.row(row).content;
-                let record = content.map_err(|bad| bad.reject.to_string())?;
-                match record.dense {
-                    Some(vecload_record::Dense::Floats(values)) => show(values),
-                    _ => return Err("a record has no list of floats".into()),
-                }
-            }
+    records::each(file, |record| match record.dense {
+        Some(Dense::Floats(values)) => {
+            show(values);
+            Ok(ControlFlow::Continue(()))
         }
-    }
-    Ok(())
+        _ => Err("a record has no list of floats".into()),
+    })
 }
 
 fn by_serde(file: &Path, show: &mut dyn FnMut(&[f32])) -> Result<(), Failure> {

@@ -18,6 +18,7 @@
 )]
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -28,8 +29,8 @@ use vecload_benches::Failure;
 use vecload_benches::client::{self, Account, own_cpu};
 use vecload_benches::corpora::Corpora;
 use vecload_benches::figures::Quartiles;
+use vecload_benches::records;
 use vecload_corpus::Corpus;
-use vecload_source::{Plan, PlanSettings, discover};
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -95,19 +96,11 @@ fn read_once(way: &str, file: &Path) -> Result<(), Failure> {
 
 /// Visits every record, and counts those that have a vector.
 fn to_records(file: &Path) -> Result<u64, Failure> {
-    let inputs = discover(&[file.display().to_string()], &Default::default())?;
-    let plan = Plan::new(inputs, &PlanSettings::default())?;
     let mut count = 0;
-    for split in &plan.splits {
-        let mut reader = plan.open(split)?;
-        while let Some(records) = reader.next()? {
-            for row in 0..records.len() {
-                let content = records.row(row).content;
-                let record = content.map_err(|bad| bad.reject.to_string())?;
-                count += u64::from(record.dense.is_some_and(|dense| !dense.is_empty()));
-            }
-        }
-    }
+    records::each(file, |record| {
+        count += u64::from(record.dense.is_some_and(|dense| !dense.is_empty()));
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(count)
 }
 

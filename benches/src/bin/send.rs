@@ -16,6 +16,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,10 +27,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use vecload_benches::Failure;
 use vecload_benches::client::{Account, own_cpu};
+use vecload_benches::records;
 use vecload_pinecone::{
     Client, ClientSettings, IndexShape, MetadataPolicy, OnNested, OnNull, Scratch,
 };
-use vecload_source::{Plan, PlanSettings, discover};
 
 /// What is sent again and again: more than the caches hold.
 const DISTINCT: usize = 64;
@@ -105,14 +106,12 @@ fn send(
 
 /// The first requests of a load of the file, at least one.
 fn encode(file: &Path) -> Result<Vec<Arc<Request>>, Failure> {
-    let inputs = discover(&[file.display().to_string()], &Default::default())?;
-    let plan = Plan::new(inputs, &PlanSettings::default())?;
     let mut scratch = Scratch::new(MetadataPolicy {
         on_null: OnNull::Drop,
         on_nested: OnNested::Reject,
     });
     let mut requests = Vec::new();
-    let (mut open, mut records) = (Vec::new(), 0);
+    let (mut open, mut count) = (Vec::new(), 0);
     vecload_pinecone::begin(&mut open);
     let mut seal = |open: &mut Vec<u8>, records: &mut u64| {
         vecload_pinecone::seal("", open);
@@ -123,28 +122,20 @@ fn encode(file: &Path) -> Result<Vec<Arc<Request>>, Failure> {
         vecload_pinecone::begin(open);
         requests.len() == DISTINCT
     };
-    'all: for split in &plan.splits {
-        let mut reader = plan.open(split)?;
-        while let Some(block) = reader.next()? {
-            for row in 0..block.len() {
-                let record = block.row(row).content;
-                let record = record.map_err(|bad| bad.reject.to_string())?;
-                let shape = IndexShape::default();
-                let measured = vecload_pinecone::measure(&record, &shape, &mut scratch);
-                let measured = measured.map_err(|reject| reject.to_string())?;
-                let is_full =
-                    open.len() + measured.bytes() > REQUEST_BYTES || records == REQUEST_RECORDS;
-                if is_full && seal(&mut open, &mut records) {
-                    break 'all;
-                }
-                vecload_pinecone::append(&record, &measured, &scratch, &mut open)
-                    .map_err(|reject| reject.to_string())?;
-                records += 1;
-            }
+    records::each(file, |record| {
+        let measured = vecload_pinecone::measure(record, &IndexShape::default(), &mut scratch);
+        let measured = measured.map_err(|reject| reject.to_string())?;
+        let is_full = open.len() + measured.bytes() > REQUEST_BYTES || count == REQUEST_RECORDS;
+        if is_full && seal(&mut open, &mut count) {
+            return Ok(ControlFlow::Break(()));
         }
-    }
-    if records > 0 {
-        seal(&mut open, &mut records);
+        vecload_pinecone::append(record, &measured, &scratch, &mut open)
+            .map_err(|reject| reject.to_string())?;
+        count += 1;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if count > 0 {
+        seal(&mut open, &mut count);
     }
     if requests.is_empty() {
         return Err("the file has no records".into());
