@@ -367,11 +367,16 @@ async fn dispatch<T: Target>(
         let rates = rates.filter_map(|lane| Some((lane.namespace.name(), lane.rate()?)));
         labels.publish_rates(rates);
     };
-    loop {
+    // After the last batch was read many may still wait to be sent.
+    let mut is_read = false;
+    while !is_read || !deliveries.is_empty() {
         tokio::select! {
             _ = published.tick() => publish(&lanes),
-            batch = sealed.recv() => {
-                let Ok(batch) = batch else { break };
+            batch = sealed.recv(), if !is_read => {
+                let Ok(batch) = batch else {
+                    is_read = true;
+                    continue;
+                };
                 let lane = lanes.entry(batch.namespace.index).or_insert_with(|| {
                     new_lane(&batch.namespace, knobs, &shared)
                 });
@@ -380,13 +385,6 @@ async fn dispatch<T: Target>(
                 deliveries.spawn(delivery.in_current_span());
                 metrics::gauge!(Metric::QueueBatches.name()).set(sealed.len() as f64);
             }
-            Some(delivered) = deliveries.join_next() => stop_on_panic(delivered, &sending.stop),
-        }
-    }
-    // All is read, and much of it may be waiting to be sent.
-    while !deliveries.is_empty() {
-        tokio::select! {
-            _ = published.tick() => publish(&lanes),
             Some(delivered) = deliveries.join_next() => stop_on_panic(delivered, &sending.stop),
         }
     }
