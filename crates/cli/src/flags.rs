@@ -231,6 +231,12 @@ static GROUPS: [(&str, &[Flag]); 8] = [
                 "How long one attempt may take [default: 1m]",
             ),
             flag(
+                "quarantine",
+                "TIME",
+                "In a stream, how long a record waits after an earlier one of its id got no answer \
+                 [default: twice the attempt timeout]",
+            ),
+            flag(
                 "max_stall",
                 "TIME",
                 "Stop when nothing succeeds for so long [default: 15m]",

@@ -10,6 +10,8 @@
 //! ends:                                  ^          ^
 //! ```
 
+mod superseded;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use vecload_record::{At, RowRun};
 
 use crate::checkpoint::FieldChange;
 use crate::digest::Digest;
+use crate::fence::Ticket;
 use crate::memory::{Buffer, Memory};
 use crate::namespace::Namespace;
 use crate::target::Target;
@@ -43,6 +46,10 @@ pub(crate) struct OpenBatch {
     rows: Vec<RowRun>,
     locators: Vec<u64>,
     changes: Changes,
+    /// The records whose ids later ones of the batch have.
+    superseded: Vec<u32>,
+    /// Its place in the order of its ids, where that is to be kept.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 /// What was done to metadata fields: by action and field, the records that it was done to. It is
@@ -67,6 +74,8 @@ pub(crate) struct EncodedBatch {
     /// The digest of the records.
     pub(crate) digest: Digest,
     changes: Arc<Changes>,
+    /// Its place in the order of its ids, where that is to be kept. All parts of a batch have the same.
+    pub(crate) ticket: Option<Arc<Ticket>>,
 }
 
 // === impl OpenBatch ===
@@ -87,7 +96,14 @@ impl OpenBatch {
             rows: Vec::new(),
             locators: Vec::new(),
             changes: Changes::new(),
+            superseded: Vec::new(),
+            ticket: None,
         }
+    }
+
+    /// Where the records go.
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// The number of records.
@@ -133,16 +149,7 @@ impl OpenBatch {
         // A frame is at most 4 GiB: the length in its prefix has 32 bits.
         self.ends.push(self.buffer.len() as u32);
         self.locators.push(at.locator);
-        match self.rows.last_mut() {
-            Some(run) if run.split == split && run.first + u64::from(run.len) == at.row => {
-                run.len += 1;
-            }
-            _ => self.rows.push(RowRun {
-                split,
-                first: at.row,
-                len: 1,
-            }),
-        }
+        push_row(&mut self.rows, split, at.row);
     }
 
     /// Moves into a larger buffer.
@@ -153,6 +160,7 @@ impl OpenBatch {
 
     /// Completes the frame.
     pub(crate) fn seal<T: Target>(mut self, target: &T) -> EncodedBatch {
+        self.take_out_superseded();
         target.seal(&self.namespace.wire, self.buffer.bytes_mut());
         let digest = digest(
             &self.namespace,
@@ -170,6 +178,7 @@ impl OpenBatch {
             rows: self.rows.into(),
             locators: self.locators.into(),
             changes: Arc::new(self.changes),
+            ticket: self.ticket.map(Arc::new),
         }
     }
 }
@@ -202,18 +211,7 @@ impl EncodedBatch {
 
     /// The split and row of one record.
     pub(crate) fn row(&self, index: usize) -> RowRun {
-        let mut skipped = index as u64;
-        for run in self.rows.iter() {
-            if skipped < u64::from(run.len) {
-                return RowRun {
-                    split: run.split,
-                    first: run.first + skipped,
-                    len: 1,
-                };
-            }
-            skipped -= u64::from(run.len);
-        }
-        unreachable!("every record has a row");
+        row_of(&self.rows, index)
     }
 
     /// What was done to metadata fields of its records.
@@ -269,8 +267,37 @@ impl EncodedBatch {
             rows: rows.into(),
             changes: Arc::new(cut_changes(&self.changes, &range)),
             locators: self.locators[range].into(),
+            ticket: self.ticket.clone(),
         }
     }
+}
+
+/// Adds a row to the rows of a batch.
+fn push_row(rows: &mut Vec<RowRun>, split: u32, row: u64) {
+    match rows.last_mut() {
+        Some(run) if run.split == split && run.first + u64::from(run.len) == row => run.len += 1,
+        _ => rows.push(RowRun {
+            split,
+            first: row,
+            len: 1,
+        }),
+    }
+}
+
+/// The split and row of one record of a batch.
+fn row_of(rows: &[RowRun], index: usize) -> RowRun {
+    let mut skipped = index as u64;
+    for run in rows {
+        if skipped < u64::from(run.len) {
+            return RowRun {
+                split: run.split,
+                first: run.first + skipped,
+                len: 1,
+            };
+        }
+        skipped -= u64::from(run.len);
+    }
+    unreachable!("every record has a row");
 }
 
 /// The digest of the records in a frame.

@@ -8,6 +8,8 @@
 //! settle every batch they get. Where open batches are in the way, each worker seals its largest, an
 //! eighth at a time; one that waits for other workers' has none left itself.
 //!
+//! Where rows of one id are to stay in order, a fence sees each record as it goes into its batch (`fence.rs`).
+//!
 //! A new batch starts at the size that the last one of its namespace reached, so that in steady
 //! state nothing is moved from a small buffer to a larger one.
 
@@ -15,9 +17,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use vecload_record::{At, Reason, RecordRef, Reject};
+use tokio::time::Instant;
+use vecload_record::{At, Reason, RecordRef, Reject, RowRun};
 
 use crate::batch::{EncodedBatch, OpenBatch, PER_RECORD};
+use crate::fence::{Earlier, Fence};
 use crate::memory::{Denied, Memory, WaitsFor};
 use crate::namespace::{Namespace, Namespaces};
 use crate::target::Target;
@@ -44,6 +48,8 @@ pub(crate) struct Batcher<T: Target> {
     /// Where sealed batches go (channel ①).
     sealed: async_channel::Sender<EncodedBatch>,
     scratch: T::Scratch,
+    /// Keeps the rows of an id in order, where that is not settled beforehand.
+    fence: Option<Fence>,
 }
 
 /// Where a namespace stands among those that a worker has met.
@@ -120,7 +126,13 @@ impl<T: Target> Batcher<T> {
             slots: HashMap::new(),
             latest: Slot(0),
             sealed,
+            fence: None,
         }
+    }
+
+    /// From here on rows of one id stay in order.
+    pub(crate) fn keep_order(&mut self, fence: Fence) {
+        self.fence = Some(fence);
     }
 
     /// Where the namespace of that name stands. Asked for each record, so nothing that other threads
@@ -139,11 +151,21 @@ impl<T: Target> Batcher<T> {
     }
 
     fn meet(&mut self, name: &str) -> Slot {
+        let namespace = self.namespaces.get(name);
+        // The default namespace has two names, and one batch is open for it.
+        let known = self
+            .met
+            .iter()
+            .position(|met| met.namespace.index == namespace.index);
+        if let Some(known) = known {
+            self.slots.insert(name.into(), Slot(known));
+            return Slot(known);
+        }
         let slot = Slot(self.met.len());
         self.slots.insert(name.into(), slot);
         self.met.push(Met {
             name: name.into(),
-            namespace: self.namespaces.get(name),
+            namespace,
             open: None,
             defect: self.target.check_namespace(name).err(),
             last: 0,
@@ -156,7 +178,8 @@ impl<T: Target> Batcher<T> {
         &self.met[slot.0].namespace
     }
 
-    /// Appends a record to the open batch of its namespace.
+    /// Appends a record to the open batch of its namespace. Says which row of that batch it supersedes, if it
+    /// does.
     pub(crate) fn push(
         &mut self,
         record: &RecordRef<'_>,
@@ -164,7 +187,7 @@ impl<T: Target> Batcher<T> {
         split: u32,
         at: At,
         waits_for: WaitsFor,
-    ) -> Result<(), NotTaken> {
+    ) -> Result<Option<RowRun>, NotTaken> {
         let measured = self
             .target
             .measure(record, &mut self.scratch)
@@ -199,13 +222,41 @@ impl<T: Target> Batcher<T> {
         let outcome = self
             .target
             .append(record, &measured, &self.scratch, batch.frame_mut());
+        let mut superseded = None;
         if outcome.is_ok() {
             batch.appended(split, at, T::changes(&self.scratch));
+            if let Some(fence) = &mut self.fence {
+                superseded = enter(fence, &*self.target, &mut batch, record.id);
+            }
         }
         if batch.records() > 0 {
             self.met[slot.0].open = Some(batch);
         }
-        outcome.map_err(NotTaken::Bad)
+        outcome.map(|()| superseded).map_err(NotTaken::Bad)
+    }
+
+    /// A row goes by that is settled since an earlier attempt.
+    pub(crate) fn pass(&mut self, slot: Slot, id: &str) {
+        if let Some(fence) = &mut self.fence {
+            let key = fence.key(&self.met[slot.0].namespace.wire, id);
+            fence.pass(key, Instant::now());
+        }
+    }
+
+    /// Whether it still matters which rows an earlier attempt has settled.
+    pub(crate) fn watches_settled(&self) -> bool {
+        let fence = self.fence.as_ref();
+        fence.is_some_and(|fence| fence.watches_settled(Instant::now()))
+    }
+
+    /// Where the fence has no room for more keys, the batch that is to be waited for. All batches are sealed then.
+    pub(crate) fn in_the_way(&mut self) -> Result<Option<Earlier>, Stopping> {
+        let fence = self.fence.as_mut();
+        let earlier = fence.and_then(|fence| fence.in_the_way(Instant::now()));
+        if earlier.is_some() {
+            self.flush()?;
+        }
+        Ok(earlier)
     }
 
     /// Seals all batches.
@@ -287,6 +338,21 @@ impl<T: Target> Batcher<T> {
             .send_blocking(batch.seal(&*self.target))
             .map_err(|_| Stopping)
     }
+}
+
+/// Shows the fence the record that was appended last. Says which row of the batch it supersedes.
+fn enter<T: Target>(
+    fence: &mut Fence,
+    target: &T,
+    batch: &mut OpenBatch,
+    id: &str,
+) -> Option<RowRun> {
+    let record = batch.records() as u32 - 1;
+    let key = fence.key(&batch.namespace().wire, id);
+    let ticket = batch.ticket.get_or_insert_with(|| fence.open());
+    let earlier = fence.enter(key, ticket, record, Instant::now())?;
+    let is_same = target.id_of(batch.record(earlier)) == Some(id);
+    is_same.then(|| batch.supersede(earlier))
 }
 
 impl From<Stopping> for NotTaken {

@@ -30,6 +30,7 @@ use crate::backoff::Backoff;
 use crate::batch::EncodedBatch;
 use crate::batcher::RequestCap;
 use crate::events::{Content, Event, LoadedRows, RejectedRow};
+use crate::fence::Ticket;
 use crate::lane::{Admission, Asking, Lane};
 use crate::memory::Memory;
 use crate::pacer::Outcome;
@@ -38,6 +39,7 @@ use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Target;
 use crate::telemetry::Metric;
 use crate::traffic::Traffic;
+use crate::waits::Limit;
 
 mod prospects;
 
@@ -53,6 +55,8 @@ pub(crate) struct Sending<T> {
     pub(crate) stall: Arc<Stall>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) prospects: Prospects,
+    /// How long after its client gave up a request may still be applied.
+    pub(crate) quarantine: Duration,
     /// The source of all jitter.
     pub(crate) random: Mutex<StdRng>,
     /// Where settled rows go (channel ②).
@@ -73,12 +77,37 @@ enum Fate {
 impl<T: Target> Sending<T> {
     /// Sends a batch until each of its rows is settled or the run or the namespace has stopped.
     pub(crate) async fn deliver(&self, lane: &Lane, batch: EncodedBatch) {
+        let ticket = batch.ticket.clone();
+        if let Some(ticket) = &ticket
+            && !self.may_go(ticket).await
+        {
+            return;
+        }
         let _waiting = self.stall.batch();
-        self.settle(lane, batch, true).await;
+        let is_settled = self.settle(lane, batch, true).await;
+        if let Some(ticket) = ticket
+            && is_settled
+        {
+            ticket.settled();
+        }
     }
 
-    /// Settles a batch, or one of the parts in which it goes.
-    async fn settle(&self, lane: &Lane, batch: EncodedBatch, mut is_fresh: bool) {
+    /// Waits until no earlier row with an id of the batch can come after it. It never may go where one of
+    /// those is given up: then its namespace or the run has stopped.
+    async fn may_go(&self, ticket: &Ticket) -> bool {
+        if ticket.is_open(Instant::now()) {
+            return true;
+        }
+        let _waiting = self.traffic.waits().wait(Limit::Order, None);
+        tokio::select! {
+            biased;
+            () = self.stop.stopped() => false,
+            is_open = ticket.open() => is_open,
+        }
+    }
+
+    /// Settles a batch, or one of the parts in which it goes. Says whether each row of it is settled.
+    async fn settle(&self, lane: &Lane, batch: EncodedBatch, mut is_fresh: bool) -> bool {
         // The parts of the batch that are still to be settled, the first one last.
         let mut parts = vec![batch];
         let mut some_refused = false;
@@ -103,7 +132,9 @@ impl<T: Target> Sending<T> {
                         .into_iter()
                         .rev()
                         .map(|part| Box::pin(self.settle(lane, part, false)));
-                    join_all(settled).await;
+                    if join_all(settled).await.contains(&false) {
+                        return false;
+                    }
                 }
                 Fate::Refused(failure) if part.records() == 1 => {
                     self.judge(&mut some_refused, &failure);
@@ -123,10 +154,11 @@ impl<T: Target> Sending<T> {
                         self.rejected(&bad, Reason::Refused, failure).await;
                     }
                 },
-                Fate::Remains => return,
+                Fate::Remains => return false,
             }
             is_fresh = false;
         }
+        true
     }
 
     /// Sends the same bytes again and again until the answer says something about the batch.
@@ -165,6 +197,12 @@ impl<T: Target> Sending<T> {
                 Class::Throttled => permit.answered(Outcome::Throttled),
                 Class::Transient => permit.answered(Outcome::Failed),
                 _ => permit.answered(Outcome::Answered),
+            }
+            // No answer of the service itself: the request may still be on its way, or be worked on.
+            if verdict.class == Class::Transient
+                && let Some(ticket) = &batch.ticket
+            {
+                ticket.quarantine(Instant::now() + self.quarantine);
             }
             match verdict.class {
                 Class::TooLarge => return Fate::TooLarge(failure),

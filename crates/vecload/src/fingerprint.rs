@@ -65,6 +65,7 @@ const KNOBS: &[&str] = &[
     "on_input_change",
     "pacing",
     "progress",
+    "quarantine",
     "region",
     "report",
     "request_bytes",

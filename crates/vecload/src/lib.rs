@@ -43,6 +43,7 @@ mod dead_letters;
 mod delivery;
 mod digest;
 mod events;
+mod fence;
 mod fingerprint;
 #[cfg(test)]
 mod histories;

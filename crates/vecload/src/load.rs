@@ -220,6 +220,8 @@ impl Load {
             prints: run.inputs.clone().into(),
             verdicts,
             reject_superseded: settings.duplicates == DuplicatePolicy::Reject,
+            keep_order: settings.duplicates == DuplicatePolicy::Last
+                && plan.inputs.iter().any(vecload_source::Input::is_stream),
         };
         let running = {
             let (header, plan, traffic) = (header.clone(), Arc::clone(&plan), Arc::clone(&traffic));
@@ -357,13 +359,12 @@ impl Load {
         let plan = planning
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        match plan.inputs.iter().find(|input| input.is_stream()) {
-            Some(stream) if self.settings.shard.is_some() => Err(LoadError::usage(format!(
-                "{}: a stream cannot be divided among shards; name files",
-                stream.name
-            ))),
-            _ => Ok(plan),
+        if let Some(stream) = plan.inputs.iter().find(|input| input.is_stream()) {
+            self.settings
+                .fit_stream(&stream.name, plan.inputs.len())
+                .map_err(LoadError::usage)?;
         }
+        Ok(plan)
     }
 
     /// Refuses inputs without any row, where that is not allowed.

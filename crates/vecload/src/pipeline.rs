@@ -27,6 +27,7 @@ use crate::checkpoint::{Checkpoint, State};
 use crate::committer::{Committer, RunningReport, SYNC_EVERY};
 use crate::delivery::{Prospects, Sending, jitter};
 use crate::events::Event;
+use crate::fence::Fence;
 use crate::fingerprint::InputPrint;
 use crate::lane::{Lane, Shared};
 use crate::ledger::Books;
@@ -57,6 +58,9 @@ pub(crate) struct Job {
     pub(crate) verdicts: Option<Arc<Verdicts>>,
     /// Whether superseded rows are rejected instead of being passed over.
     pub(crate) reject_superseded: bool,
+    /// Whether the rows of an id stay in order though it is not known which is the last one. Where it is so, one
+    /// worker reads all.
+    pub(crate) keep_order: bool,
 }
 
 /// How it is to be done; none of it changes the outcome.
@@ -66,6 +70,7 @@ pub(crate) struct Knobs {
     pub(crate) workers: usize,
     pub(crate) in_flight: usize,
     pub(crate) attempt_timeout: Duration,
+    pub(crate) quarantine: Duration,
     pub(crate) max_stall: Duration,
     pub(crate) time_limit: Option<TimeLimit>,
     pub(crate) rates: Rates,
@@ -133,6 +138,7 @@ pub(crate) async fn run<T: Target>(
     let (events_in, events) = async_channel::bounded(EVENTS);
 
     let done = progress.0.ledger.done().into();
+    let is_continued = progress.0.attempts > 1;
     let loaded_before = progress.0.ledger.total().loaded > 0;
     for split in &job.plan.splits {
         if !progress.0.ledger.is_settled(split) {
@@ -160,16 +166,23 @@ pub(crate) async fn run<T: Target>(
     });
 
     let mut workers = JoinSet::new();
-    for _ in 0..knobs.workers {
+    // What a process before this one sent, it sent before now.
+    let sent_before_until = is_continued.then(|| Instant::now() + knobs.quarantine);
+    let worker_count = if job.keep_order { 1 } else { knobs.workers };
+    for _ in 0..worker_count {
+        let mut batcher = Batcher::new(
+            Arc::clone(&target),
+            Arc::clone(&memory),
+            Arc::clone(&cap),
+            Arc::clone(&namespaces),
+            sealed_in.clone(),
+        );
+        if job.keep_order {
+            batcher.keep_order(Fence::new(sent_before_until));
+        }
         let worker = Worker {
             plan: Arc::clone(&job.plan),
-            batcher: Batcher::new(
-                Arc::clone(&target),
-                Arc::clone(&memory),
-                Arc::clone(&cap),
-                Arc::clone(&namespaces),
-                sealed_in.clone(),
-            ),
+            batcher,
             default_namespace: job.default_namespace.clone(),
             stop: Arc::clone(&stop),
             prints: Arc::clone(&job.prints),
@@ -198,6 +211,7 @@ pub(crate) async fn run<T: Target>(
         stall: Arc::clone(&stall),
         traffic,
         prospects: Prospects::new(loaded_before),
+        quarantine: knobs.quarantine,
         random: jitter(knobs.seed),
         events: events_in,
     });

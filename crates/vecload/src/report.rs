@@ -115,7 +115,7 @@ pub struct Report {
     /// CPU time of the process, in seconds.
     pub cpu_seconds: f64,
     /// What limited this attempt most: `reader`, `cpu`, `namespace_rate`, `throttling`, `latency`,
-    /// `in_flight`, `network`, `total_rate` or `outage`.
+    /// `in_flight`, `network`, `total_rate`, `outage` or `order`.
     pub limited_by: Option<&'static str>,
     /// The namespace that waited longest for its rate, where that is what limited.
     pub limited_by_namespace: Option<String>,

@@ -130,6 +130,9 @@ pub struct Settings {
     pub in_flight: usize,
     /// How long one attempt may take.
     pub attempt_timeout: Span,
+    /// How long after its client gave up a request may still be applied; unset, twice what an attempt may take
+    /// and not less than half a minute.
+    pub quarantine: Option<Span>,
     /// How long nothing may succeed before the run stops.
     pub max_stall: Span,
     /// How long the run may take before it stops.
@@ -241,6 +244,7 @@ impl Default for Settings {
             in_flight: 64,
             // Where an uplink is thin the measured speed adds to it; elsewhere a minute is an outage.
             attempt_timeout: Span(Duration::from_secs(60)),
+            quarantine: None,
             max_stall: Span(Duration::from_secs(15 * 60)),
             max_duration: None,
             // 40 full requests: 50 MB/s at 0.4 s a request, and as much again being filled.
@@ -322,9 +326,38 @@ impl Settings {
         Ok(())
     }
 
+    /// Checks what cannot be done with a stream, of which nothing is known beforehand, among so many inputs.
+    pub(crate) fn fit_stream(&self, name: &str, inputs: usize) -> Result<(), String> {
+        let keeps_order = self.duplicates != DuplicatePolicy::Any;
+        let wrong = if self.shard.is_some() {
+            "a stream cannot be divided among shards; name files"
+        } else if keeps_order && inputs > 1 {
+            "the order of records with one id is kept within a stream, and not between it and other inputs; load \
+             them in runs of their own, or vouch for distinct ids with --duplicates any"
+        } else if self.duplicates == DuplicatePolicy::Reject {
+            "--duplicates reject needs to know all ids before the first record is sent, which a stream does not \
+             give; write it to a file, or take --duplicates last"
+        } else if keeps_order && self.retry_rejects {
+            "--retry-rejects would send records of a stream after later ones with the same id; write what was \
+             rejected to a file, mend it and load that, or vouch for distinct ids with --duplicates any"
+        } else {
+            return Ok(());
+        };
+        Err(format!("{name}: {wrong}"))
+    }
+
     /// The number of processes that share the rates of a namespace.
     pub(crate) fn replica_count(&self) -> u32 {
         self.replicas.or(self.shard.map(Shard::of)).unwrap_or(1)
+    }
+
+    /// How long after its client gave up a request may still be applied.
+    pub(crate) fn quarantine(&self) -> Duration {
+        const LEAST: Duration = Duration::from_secs(30);
+        match self.quarantine {
+            Some(given) => given.0,
+            None => LEAST.max(2 * self.attempt_timeout.0),
+        }
     }
 
     /// Whether nobody else loads into the namespaces, as far as the settings tell.

@@ -1,6 +1,6 @@
 //! What the lanes wait for: the answer to "what limits this run?".
 //!
-//! At any time each lane waits for at most one thing, or for nothing. Time goes in equal parts to all
+//! At any time each lane waits for at most one thing, or for nothing; so does a batch that has no turn yet. Time goes in equal parts to all
 //! the things that are waited for; while no lane waits for anything the input is what limits: the
 //! processors, where they are busy, else the reading. So the parts add up to the time that has passed,
 //! however many lanes there are. They are kept for the whole run and for its last seconds.
@@ -45,13 +45,15 @@ pub(crate) enum Limit {
     TotalRate,
     /// The service does not answer.
     Outage,
+    /// The order of a stream: an earlier record with the same id is not settled, or may still be written.
+    Order,
 }
 
 /// What limits a run, and which namespace it is where namespaces are limited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitedBy {
     /// `reader`, `cpu`, `namespace_rate`, `throttling`, `latency`, `in_flight`, `network`,
-    /// `total_rate` or `outage`.
+    /// `total_rate`, `outage` or `order`.
     pub limit: &'static str,
     /// The namespace that waited longest for its rate.
     pub namespace: Option<String>,
@@ -99,7 +101,7 @@ struct Times {
 // === impl Limit ===
 
 impl Limit {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Reader,
         Self::Cpu,
         Self::NamespaceRate,
@@ -109,6 +111,7 @@ impl Limit {
         Self::Network,
         Self::TotalRate,
         Self::Outage,
+        Self::Order,
     ];
 
     /// The name in reports and metrics.
@@ -123,6 +126,7 @@ impl Limit {
             Self::Network => "network",
             Self::TotalRate => "total_rate",
             Self::Outage => "outage",
+            Self::Order => "order",
         }
     }
 

@@ -288,6 +288,9 @@ impl<T: Target> Worker<T> {
                 }
                 continue;
             }
+            if is_settled && self.batcher.watches_settled() {
+                self.pass_settled(records, index);
+            }
             // A settled row is looked at only where what the reader does to it is not counted yet.
             if is_settled && is_counted {
                 continue;
@@ -350,6 +353,31 @@ impl<T: Target> Worker<T> {
         tally.count(namespace, number).supersede(split, number);
     }
 
+    /// A settled row goes by, of which later ones may have the id.
+    fn pass_settled(&mut self, records: &mut Records, index: usize) {
+        if let Some(key) = records.key(index) {
+            let slot = self
+                .batcher
+                .slot(key.namespace.unwrap_or(&self.default_namespace));
+            self.batcher.pass(slot, key.id);
+        }
+    }
+
+    /// Waits until there is room to know more rows by their ids, where their order is kept.
+    fn make_way(&mut self) -> Result<(), Stopping> {
+        while let Some(earlier) = self.batcher.in_the_way()? {
+            let stop = &self.stop;
+            tokio::runtime::Handle::current().block_on(async {
+                tokio::select! {
+                    biased;
+                    () = stop.stopped() => Err(Stopping),
+                    _ = earlier.over() => Ok(()),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
     /// The namespace of a row that names one, or none.
     fn namespace(&mut self, named: Option<&str>) -> &Arc<Namespace> {
         let name = named.unwrap_or(&self.default_namespace);
@@ -385,6 +413,7 @@ impl<T: Target> Worker<T> {
         } else {
             WaitsFor::Namespace
         };
+        self.make_way()?;
         let name = record.namespace.unwrap_or(&self.default_namespace);
         let slot = self.batcher.slot(name);
         match self.batcher.push(record, slot, split.id, at, waits_for) {
@@ -400,8 +429,9 @@ impl<T: Target> Worker<T> {
                 tally.count(self.batcher.namespace(slot), at.row);
                 self.left.leave(split, at.row);
             }
-            Ok(()) => {
-                tally.count(self.batcher.namespace(slot), at.row);
+            Ok(superseded) => {
+                let tally = tally.count(self.batcher.namespace(slot), at.row);
+                tally.superseded.extend(superseded);
             }
         }
         Ok(())

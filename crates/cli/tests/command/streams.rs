@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::process::{lines, report, stderr, vecload};
+use crate::process::{lines, report, run, stderr, vecload, write};
 
 /// Scenario: JSONL is piped into `-`, with a bad line and with a limit below its length.
 /// Guarantees: what was let through is loaded or rejected, the mapping is told, and the exit code is that of a file.
@@ -86,6 +86,62 @@ fn a_complete_run_of_a_stream_sees_what_it_gets() {
         let report = report(&folder.path().join("run"));
         assert_eq!(report["requests_ok"], requests, "{}", stderr(&output));
     }
+}
+
+/// Scenario: ids come again in a stream: within a request, in the next one, with a bad record last, and in the default
+/// namespace under its other name.
+/// Guarantees: the last good record of each id is what a full verification by the same records finds; what was
+/// superseded within a request is counted, and the bad record is a dead letter.
+#[test]
+fn the_last_record_of_a_stream_counts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let record = |id: &str, value: u32, namespace: &str| {
+        format!("{{\"id\":\"{id}\",\"values\":[{value},0],\"namespace\":\"{namespace}\"}}\n")
+    };
+    let first = record("a", 1, "") + &record("a", 2, "__default__") + &record("b", 3, "");
+    let text = first + &record("a", 4, "") + &record("b", 0, "") + &record("a", 5, "films");
+    let output = load_piped(&folder, &text, &["--request-records", "2"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let report = report(&folder.path().join("run"));
+    let count = |name: &str| report[name].as_u64().expect("a number");
+    let counts = ["loaded", "superseded", "rejected"].map(|name| count(&format!("records_{name}")));
+    assert_eq!(counts, [4, 1, 1]);
+    let last = record("a", 4, "") + &record("b", 3, "") + &record("a", 5, "films");
+    write(&folder, "last.jsonl", &last);
+    let again = [
+        "load",
+        "last.jsonl",
+        "--local",
+        "again",
+        "--run-dir",
+        "of-last",
+    ];
+    let output = run(&folder, &again);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let verify = ["verify", "of-last", "--sample", "all", "--local", "index"];
+    let output = run(&folder, &verify);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+/// Scenario: a stream beside a file, with `--duplicates reject`, and with `--retry-rejects`; then with the user's word
+/// for distinct ids.
+/// Guarantees: each is refused before anything is read, with what to do; with `--duplicates any` it is loaded.
+#[test]
+fn what_would_break_the_order_of_a_stream_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&folder, "corpus.jsonl", &lines(3));
+    for (arguments, words) in [
+        (&["corpus.jsonl"][..], "load them in runs of their own"),
+        (&["--duplicates", "reject"], "take --duplicates last"),
+        (&["--retry-rejects"], "vouch for distinct ids"),
+    ] {
+        let output = load_piped(&folder, &lines(20), arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
+    let vouched = ["corpus.jsonl", "--duplicates", "any", "--retry-rejects"];
+    let output = load_piped(&folder, &lines(20), &vouched);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 /// Pipes text into a load and kills it once some of it is settled. The pipe stays open, so it is not

@@ -62,21 +62,27 @@ fn batcher(
 
 /// Pushes one row; the namespace is the text of its number.
 fn push(batcher: &mut Batcher<Scripted>, number: usize, row: &Row) -> Result<(), NotTaken> {
+    push_id(batcher, number, &number.to_string(), row).map(drop)
+}
+
+/// Pushes one row with an id. Says which one it supersedes.
+fn push_id(
+    batcher: &mut Batcher<Scripted>,
+    number: usize,
+    id: &str,
+    row: &Row,
+) -> Result<Option<u64>, NotTaken> {
     let values = vec![0.5; row.dimension];
     let metadata = format!("{{\"t\":\"{}\"}}", "x".repeat(row.metadata));
-    let (id, name) = (number.to_string(), row.namespace.to_string());
+    let name = row.namespace.to_string();
     let slot = batcher.slot(&name);
     let at = At {
         row: number as u64,
         locator: 10 * number as u64,
     };
-    batcher.push(
-        &record(&id, &values, &metadata),
-        slot,
-        7,
-        at,
-        WaitsFor::Namespace,
-    )
+    let record = record(id, &values, &metadata);
+    let superseded = batcher.push(&record, slot, 7, at, WaitsFor::Namespace)?;
+    Ok(superseded.map(|run| run.first))
 }
 
 /// Checks that a batch is within the limits and that frame, rows and locators tell the same.
@@ -152,6 +158,58 @@ proptest! {
         }
         prop_assert_eq!(memory.leased(), 0);
         prop_assert!(memory.peak() <= budget, "INV-6");
+    }
+
+    /// Scenario: rows of few ids in two namespaces, one of them by both its names, with a fence.
+    /// Guarantees: of the rows of a batch with one id the last one is in it, with its row and its locator; the
+    /// others are named as superseded, each once. A batch with an id of an earlier one waits for that.
+    #[test]
+    fn a_batch_holds_an_id_once(ids in prop::collection::vec((0_u8..12, 0_usize..3), 1..120), most in 1_usize..30) {
+        let limits = Limits { request_bytes: 20_000, request_records: most };
+        let target = accepting(limits);
+        let memory = Memory::new(8_000_000, largest(limits, FRAME_PREFIX));
+        let namespaces = Arc::new(Namespaces::default());
+        let (mut batcher, sealed) = batcher(&target, &memory, &namespaces);
+        batcher.keep_order(Fence::new(None));
+        let names = ["", "__default__", "films"];
+        let mut superseded = Vec::new();
+        for (number, (id, name)) in ids.iter().enumerate() {
+            let slot = batcher.slot(names[*name]);
+            let at = At { row: number as u64, locator: 10 * number as u64 };
+            let (id, values) = (id.to_string(), [number as f32 + 1.0]);
+            let taken = batcher.push(&record(&id, &values, "{}"), slot, 7, at, WaitsFor::Namespace);
+            superseded.extend(taken.expect("taken").map(|run| run.first));
+        }
+        prop_assert!(batcher.flush().is_ok());
+        let mut batches = Vec::new();
+        while let Ok(batch) = sealed.try_recv() {
+            batches.push(batch);
+        }
+        let mut sent = Vec::new();
+        let mut pending: Vec<(String, String)> = Vec::new();
+        // All stay under way.
+        for batch in &batches {
+            let (in_batch, namespace) = read_frame(&batch.frame);
+            prop_assert_eq!(batch.message_bytes() + 5, batch.frame.len());
+            for (index, id) in in_batch.iter().enumerate() {
+                let row = batch.row(index).first;
+                prop_assert_eq!(&ids[row as usize].0.to_string(), id);
+                prop_assert_eq!(batch.locators[index], 10 * row);
+                // The vector says which row it is.
+                let record = target.decode(batch.record(index)).expect("decoded");
+                prop_assert_eq!(record["values"][0].as_f64(), Some(row as f64 + 1.0));
+                prop_assert!(in_batch.iter().filter(|other| *other == id).count() == 1);
+                sent.push(row);
+            }
+            let keys: Vec<_> = in_batch.into_iter().map(|id| (namespace.clone(), id)).collect();
+            let conflicts = keys.iter().any(|key| pending.contains(key));
+            let ticket = batch.ticket.as_ref().expect("a fence");
+            prop_assert_eq!(ticket.is_open(Instant::now()), !conflicts);
+            pending.extend(keys);
+        }
+        sent.extend(superseded);
+        sent.sort_unstable();
+        prop_assert_eq!(sent, (0..ids.len() as u64).collect::<Vec<_>>());
     }
 
     /// Scenario: a batch over rows with holes is cut at any place.

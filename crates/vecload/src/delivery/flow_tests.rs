@@ -128,6 +128,7 @@ async fn deliver(senders: Senders, conditions: &Conditions, latency: f64) -> Out
         stall: Arc::new(Stall::new(Duration::from_secs(900))),
         traffic,
         prospects: Prospects::new(false),
+        quarantine: Duration::from_secs(120),
         random: jitter(1),
         events: events_in,
     });

@@ -1,6 +1,7 @@
 use super::*;
 use crate::batch::largest;
 use crate::batcher::Batcher;
+use crate::fence::Fence;
 use crate::lane::Shared;
 use crate::memory::WaitsFor;
 use crate::namespace::Namespaces;
@@ -46,6 +47,7 @@ impl Run {
                 stall: Arc::new(Stall::new(Duration::from_secs(900))),
                 traffic,
                 prospects: Prospects::new(false),
+                quarantine: Duration::from_secs(120),
                 random: jitter(1),
                 events: events_in,
             }),
@@ -56,37 +58,23 @@ impl Run {
 
     /// A batch of records `0..records`, each of so many values.
     fn batch(&self, records: usize, values: usize) -> EncodedBatch {
+        let (mut batcher, sealed) = self.batcher();
+        fill(&mut batcher, records, values);
+        batcher.flush().expect("sent");
+        sealed.try_recv().expect("one batch")
+    }
+
+    fn batcher(&self) -> (Batcher<Scripted>, async_channel::Receiver<EncodedBatch>) {
         let (sealed_in, sealed) = async_channel::unbounded();
         let sending = &self.sending;
-        let mut batcher = Batcher::new(
+        let batcher = Batcher::new(
             Arc::clone(&sending.target),
             Arc::clone(&sending.memory),
             Arc::clone(&sending.cap),
             Arc::clone(&self.namespaces),
             sealed_in,
         );
-        let slot = batcher.slot("ns");
-        let values = vec![1.5; values];
-        for number in 0..records {
-            let id = format!("id-{number}");
-            let record = RecordRef {
-                operation: Operation::Upsert,
-                namespace: None,
-                id: &id,
-                dense: Some(Dense::Floats(&values)),
-                sparse: None,
-                metadata: Metadata::Absent,
-            };
-            let at = At {
-                row: number as u64,
-                locator: number as u64,
-            };
-            batcher
-                .push(&record, slot, 0, at, WaitsFor::Namespace)
-                .expect("taken");
-        }
-        batcher.flush().expect("sent");
-        sealed.try_recv().expect("one batch")
+        (batcher, sealed)
     }
 
     /// Delivers a batch of that many records, and gives the rows loaded and the rows rejected.
@@ -119,6 +107,30 @@ impl Run {
     fn stopped_with(&self) -> Option<(&'static str, ExitCode)> {
         let reason = self.sending.stop.reason()?;
         Some((reason.code, reason.exit_code))
+    }
+}
+
+/// Pushes records `0..records`, each of so many values.
+fn fill(batcher: &mut Batcher<Scripted>, records: usize, values: usize) {
+    let slot = batcher.slot("ns");
+    let values = vec![1.5; values];
+    for number in 0..records {
+        let id = format!("id-{number}");
+        let record = RecordRef {
+            operation: Operation::Upsert,
+            namespace: None,
+            id: &id,
+            dense: Some(Dense::Floats(&values)),
+            sparse: None,
+            metadata: Metadata::Absent,
+        };
+        let at = At {
+            row: number as u64,
+            locator: number as u64,
+        };
+        batcher
+            .push(&record, slot, 0, at, WaitsFor::Namespace)
+            .expect("taken");
     }
 }
 
@@ -353,4 +365,40 @@ async fn a_stop_wakes_a_waiting_batch() {
     assert_eq!((loaded.len(), rejected.len()), (0, 0));
     assert!(before.elapsed() < Duration::from_secs(1));
     assert_eq!(run.sending.target.seen().len(), sent);
+}
+
+/// Scenario: the same record stands in two batches; the first attempt of the first batch gets no definite answer.
+/// Guarantees: the second batch is sent once the first is acknowledged and the quarantine is over, and not before;
+/// after a definite refusal it need not wait longer than for the acknowledgement.
+#[tokio::test(start_paused = true)]
+async fn an_earlier_row_cannot_come_later() {
+    let cases = [
+        (Code::Unavailable, "no", 120),
+        (Code::ResourceExhausted, RATE_TEXT, 0),
+    ];
+    for (code, words, quarantine) in cases {
+        let run = Run::new(move |seen| match seen.number {
+            0 => fail(code, words),
+            _ => ok(),
+        });
+        let (mut batcher, sealed) = run.batcher();
+        batcher.keep_order(Fence::new(None));
+        let mut batch = || {
+            fill(&mut batcher, 1, 2);
+            batcher.flush().expect("sent");
+            sealed.try_recv().expect("a batch")
+        };
+        let (first, second) = (batch(), batch());
+        let began = Instant::now();
+        let deliver = async |batch| {
+            run.sending.deliver(&run.lane, batch).await;
+            began.elapsed().as_secs_f64()
+        };
+        // The second one is ready first.
+        let (second, first) = tokio::join!(deliver(second), deliver(first));
+        let earliest = first.max(quarantine.into());
+        let is_right = (earliest..earliest + 5.0).contains(&second);
+        assert!(first < 60.0 && is_right, "{code:?}: {first}, {second}");
+        assert_eq!(run.events.len(), 2);
+    }
 }

@@ -39,6 +39,7 @@ pub(super) fn knobs(
         workers: settings.worker_count(),
         in_flight: settings.in_flight,
         attempt_timeout: settings.attempt_timeout.0,
+        quarantine: settings.quarantine(),
         max_stall: settings.max_stall.0,
         time_limit,
         rates: Rates {

@@ -74,18 +74,7 @@ impl Load {
     }
 
     fn looks_for_duplicates(&self, plan: &Plan) -> bool {
-        if self.settings.duplicates == DuplicatePolicy::Any {
-            return false;
-        }
-        let mut inputs = plan.inputs.iter();
-        if let Some(stream) = inputs.find(|input| input.is_stream()) {
-            tracing::warn!(
-                input = stream.name,
-                "duplicate ids are not looked for in a stream, which can be read once: any of the records with one id \
-                 may be in the index at the end; write it to a file, or vouch for it with --duplicates any"
-            );
-        }
-        scanned(plan).next().is_some()
+        self.settings.duplicates != DuplicatePolicy::Any && scanned(plan).next().is_some()
     }
 
     /// Looks for duplicates in all inputs that can be read twice. What memory does not hold goes to

@@ -95,9 +95,17 @@ pub(crate) enum PrescanError {
 
 impl KeyHasher {
     fn hash(&self, namespace: &str, id: &str) -> u128 {
-        let namespace = wire_name(namespace);
-        let half = |which: u8| u128::from(self.0.hash_one((which, namespace, id)));
+        let half = |which| u128::from(self.half(which, namespace, id));
         half(0) << 64 | half(1)
+    }
+
+    /// Half of the hash, for where two keys of one hash do no harm.
+    pub(crate) fn short(&self, namespace: &str, id: &str) -> u64 {
+        self.half(0, namespace, id)
+    }
+
+    fn half(&self, which: u8, namespace: &str, id: &str) -> u64 {
+        self.0.hash_one((which, wire_name(namespace), id))
     }
 }
 

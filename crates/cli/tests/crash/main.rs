@@ -6,6 +6,8 @@
 
 #![expect(clippy::expect_used, reason = "in a test a panic is the report")]
 
+mod streams;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -102,11 +104,17 @@ fn write_inputs(folder: &Path, random: &mut StdRng) -> Expected {
 }
 
 fn load(folder: &TempDir, host: &str, run_dir: &[&str]) -> Command {
+    command(folder, &["a.jsonl", "b.jsonl", "c.jsonl"], host, run_dir)
+}
+
+fn command(folder: &TempDir, inputs: &[&str], host: &str, run_dir: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vecload"));
     command
         .env_clear()
         .current_dir(folder.path())
-        .args(["load", "a.jsonl", "b.jsonl", "c.jsonl", "--host", host])
+        .arg("load")
+        .args(inputs)
+        .args(["--host", host])
         .args(["--request-records", &REQUEST_RECORDS.to_string()])
         .args(["--in-flight", &IN_FLIGHT.to_string()])
         .args(["--workers", "2", "--progress", "none", "-q"])
@@ -214,10 +222,7 @@ async fn one_run(seed: u64) -> usize {
         "seed {seed}: what was done to fields is counted once"
     );
 
-    let is_put_off = |counts: &Counts| counts.applied_late < counts.put_off;
-    while is_put_off(&index.audit().counts) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    settled_late(&index).await;
     let audit = index.audit();
     let mut written = 0;
     for namespace in NAMESPACES {
@@ -257,6 +262,14 @@ async fn one_run(seed: u64) -> usize {
     let letters: BTreeMap<(String, u64), u64> = letters.into_iter().collect();
     assert_eq!(letters, expected.bad, "seed {seed}");
     kills
+}
+
+/// Waits for the last late write.
+async fn settled_late(index: &LocalIndex) {
+    let is_put_off = |counts: &Counts| counts.applied_late < counts.put_off;
+    while is_put_off(&index.audit().counts) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 fn number(variable: &str) -> Option<u64> {
