@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
 use prost_types::{Struct, Value, value::Kind};
 use vecload_proto::{SparseValues, Vector};
 
@@ -38,6 +39,36 @@ impl From<Vector> for StoredRecord {
 }
 
 impl StoredRecord {
+    /// One record's wire bytes, which are what stands between two ends of a frame.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are not those of a record.
+    pub fn from_wire(sent: &[u8]) -> Result<Self, DecodeError> {
+        decode_vector(sent).map(Self)
+    }
+
+    /// The record as bytes that are the same for records of which [`Self::differences`] finds none: whatever the
+    /// order of metadata keys and of sparse elements was. What is kept of a record that cannot be read again is a
+    /// hash of these.
+    #[must_use]
+    pub fn canonical(&self) -> Vec<u8> {
+        let sparse = by_dimension(self.0.sparse_values.as_ref());
+        let sparse = (!sparse.is_empty()).then(|| SparseValues {
+            indices: sparse.keys().copied().collect(),
+            values: sparse.into_values().collect(),
+        });
+        let metadata = self.0.metadata.clone();
+        // A `Struct` is in the order of its keys.
+        let canonical = Vector {
+            id: self.0.id.clone(),
+            values: self.0.values.clone(),
+            sparse_values: sparse,
+            metadata: metadata.filter(|metadata| !metadata.fields.is_empty()),
+        };
+        canonical.encode_to_vec()
+    }
+
     /// In which fields it differs from one record's wire bytes, which are what stands between two ends
     /// of a frame. Of the dense vector the first value that differs is named, of the sparse one too.
     ///
@@ -102,11 +133,6 @@ fn float(value: f32) -> String {
 }
 
 fn sparse(sent: Option<&SparseValues>, stored: Option<&SparseValues>) -> Option<FieldDifference> {
-    let by_dimension = |values: Option<&SparseValues>| -> BTreeMap<u32, f32> {
-        let pairs = values.map(|sparse| sparse.indices.iter().zip(&sparse.values));
-        let pairs = pairs.into_iter().flatten();
-        pairs.map(|(index, value)| (*index, *value)).collect()
-    };
     let (sent, stored) = (by_dimension(sent), by_dimension(stored));
     if sent.len() != stored.len() {
         let count = |values: &BTreeMap<u32, f32>| format!("{} values", values.len());
@@ -127,6 +153,12 @@ fn sparse(sent: Option<&SparseValues>, stored: Option<&SparseValues>) -> Option<
         &float(*value),
         &found,
     ))
+}
+
+fn by_dimension(values: Option<&SparseValues>) -> BTreeMap<u32, f32> {
+    let pairs = values.map(|sparse| sparse.indices.iter().zip(&sparse.values));
+    let pairs = pairs.into_iter().flatten();
+    pairs.map(|(index, value)| (*index, *value)).collect()
 }
 
 fn metadata(sent: &Struct, stored: &Struct, differences: &mut Vec<FieldDifference>) {
@@ -167,7 +199,6 @@ fn same(a: &Value, b: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message as _;
     use prost_types::ListValue;
 
     fn value(kind: Kind) -> Value {

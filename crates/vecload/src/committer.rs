@@ -13,13 +13,14 @@ use std::time::Duration;
 use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use vecload_source::{Part, Plan};
+use vecload_source::Plan;
 
 use crate::checkpoint::{Checkpoint, Entry, Rows, State};
 use crate::dead_letters::{Locator, dead_letter};
 use crate::events::{Event, RejectedRow};
 use crate::ledger::{Books, Ledger, Unbalanced, write_units};
 use crate::prescan::VerdictReader;
+use crate::sampling::Sampler;
 use crate::settings::MaxRejects;
 use crate::stop::{ExitCode, Stop, StopReason};
 use crate::telemetry::{CheckpointAge, Metric};
@@ -48,6 +49,8 @@ pub(crate) struct Committer {
     report: RunningReport,
     books: watch::Sender<Books>,
     age: Arc<CheckpointAge>,
+    /// Follows what is kept of the run's records, where some are.
+    sampler: Option<Arc<Sampler>>,
     published: Instant,
     synced: Instant,
     reported: Instant,
@@ -83,6 +86,7 @@ impl Committer {
     ) -> Self {
         let now = Instant::now();
         Self {
+            sampler: Sampler::of_run(&plan, &state.ledger.sample),
             plan,
             stop,
             max_rejects,
@@ -102,6 +106,11 @@ impl Committer {
     /// How old the checkpoint is, for whoever publishes it.
     pub(crate) fn age(&self) -> Arc<CheckpointAge> {
         Arc::clone(&self.age)
+    }
+
+    /// What finds the records of which something is kept, for whoever has their bytes.
+    pub(crate) fn sampler(&self) -> Option<Arc<Sampler>> {
+        self.sampler.clone()
     }
 
     /// Takes events until the last sender is gone. Runs on a thread of its own.
@@ -162,7 +171,11 @@ impl Committer {
                     lsn: rows.lsn,
                     digest: rows.digest,
                     changes: rows.changes,
+                    sampled: rows.sampled,
                 })?;
+                if let Some(sampler) = &self.sampler {
+                    sampler.follow(&self.state.ledger.sample);
+                }
                 counter!(Metric::Records.name(), "status" => "loaded").increment(records);
                 counter!(Metric::WriteUnits.name()).increment(write_units(bytes));
                 gauge!(Metric::LastSuccess.name())
@@ -205,10 +218,7 @@ impl Committer {
             return Ok(());
         }
         let split = &self.plan.splits[row.split as usize];
-        let locator = match split.part {
-            Part::RowGroup { .. } => Locator::Row(row.locator),
-            Part::ByteRange { .. } => Locator::Offset(row.locator),
-        };
+        let locator = Locator::new(split, row.locator);
         let file = &self.plan.inputs[split.input as usize].name;
         let reason = row.reject.reason.name();
         tracing::debug!(file, ?locator, reason, error = %row.reject, "record rejected");

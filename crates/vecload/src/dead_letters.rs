@@ -16,16 +16,29 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
+use vecload_source::{Part, Split};
 
 use crate::events::{Content, RejectedRow};
 
 /// Where a row stands, in words of its file's format.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Locator {
     /// The row's number in the file, from 0.
     Row(u64),
     /// The offset of its line in the file, in bytes.
     Offset(u64),
+}
+
+// === impl Locator ===
+
+impl Locator {
+    /// Of a row of a split, by the number that its reader gave.
+    pub(crate) fn new(split: &Split, number: u64) -> Self {
+        match split.part {
+            Part::RowGroup { .. } => Self::Row(number),
+            Part::ByteRange { .. } => Self::Offset(number),
+        }
+    }
 }
 
 /// The line of a rejected row, its newline included. It says how many earlier rows with its id are not

@@ -34,6 +34,7 @@ use crate::fence::Ticket;
 use crate::lane::{Admission, Asking, Lane};
 use crate::memory::Memory;
 use crate::pacer::Outcome;
+use crate::sampling::Sampler;
 use crate::stall::Stall;
 use crate::stop::{ExitCode, Stop, StopReason};
 use crate::target::Target;
@@ -57,6 +58,8 @@ pub(crate) struct Sending<T> {
     pub(crate) prospects: Prospects,
     /// How long after its client gave up a request may still be applied.
     pub(crate) quarantine: Duration,
+    /// Finds the records of which something is kept, where an input is a stream.
+    pub(crate) sampler: Option<Arc<Sampler>>,
     /// The source of all jitter.
     pub(crate) random: Mutex<StdRng>,
     /// Where settled rows go (channel ②).
@@ -319,6 +322,10 @@ impl<T: Target> Sending<T> {
             bytes: batch.message_bytes() as u64,
             lsn: ack.lsn,
             digest: batch.digest,
+            sampled: match &self.sampler {
+                Some(sampler) => sampler.of_batch(&*self.target, batch),
+                None => Vec::new(),
+            },
             changes: batch.changes(),
         }))
         .await;

@@ -7,6 +7,7 @@ use vecload_record::{Reject, RowRun};
 use crate::checkpoint::{FieldChange, TextRead};
 use crate::digest::Digest;
 use crate::namespace::Namespace;
+use crate::sampling::Sampled;
 
 /// Something that happened to rows.
 #[derive(Debug)]
@@ -79,6 +80,8 @@ pub(crate) struct LoadedRows {
     pub(crate) changes: Vec<FieldChange>,
     /// The digest of the records.
     pub(crate) digest: Digest,
+    /// Of which of the records something is kept.
+    pub(crate) sampled: Vec<Sampled>,
 }
 
 /// A row that will never be loaded.

@@ -21,6 +21,7 @@ use crate::checkpoint::{Entry, FieldChange, Rows, TextRead};
 use crate::digest::Digest;
 use crate::events::ReadRows;
 use crate::rows::RowSet;
+use crate::sampling::KeySample;
 
 /// One set of books: records by fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,8 @@ pub(crate) struct Ledger {
     pub(crate) ids_without_version: u64,
     /// The digest of all records that were loaded.
     pub(crate) content_digest: Digest,
+    /// What is kept of the records, where an input is a stream.
+    pub(crate) sample: KeySample,
     /// What could not be read to its end in this attempt.
     #[serde(skip)]
     pub(crate) unreadable: Vec<String>,
@@ -156,6 +159,7 @@ impl Ledger {
             metadata_changes: BTreeMap::new(),
             ids_without_version: 0,
             content_digest: Digest::default(),
+            sample: KeySample::default(),
             unreadable: Vec::new(),
         }
     }
@@ -246,9 +250,11 @@ impl Ledger {
                 lsn,
                 changes,
                 digest,
+                sampled,
             } => {
                 self.settle(rows, |books| &mut books.loaded)?;
                 self.content_digest += *digest;
+                self.sample.take(namespace, sampled);
                 self.change(changes);
                 let books = self.namespace(namespace);
                 books.books.loaded += rows.count();

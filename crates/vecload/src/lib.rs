@@ -63,6 +63,7 @@ mod prescan;
 mod report;
 mod rows;
 mod run_dir;
+mod sampling;
 mod settings;
 mod shard;
 mod stall;

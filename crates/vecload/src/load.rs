@@ -125,10 +125,7 @@ impl Load {
         let started = Instant::now();
         let settings = &self.settings;
         settings.check()?;
-        let mut random = StdRng::seed_from_u64(match settings.seed {
-            0 => rand::random(),
-            seed => seed,
-        });
+        let mut random = StdRng::seed_from_u64(settings.seed_or_random());
         if settings.shard.is_some() && settings.run_dir.is_none() {
             return Err(LoadError::usage(
                 "a shard needs a run directory, so that all shards of a load are found in one place; give all of \

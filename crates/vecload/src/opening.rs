@@ -22,6 +22,7 @@ use crate::ledger::Ledger;
 use crate::prescan::{VerdictReader, Verdicts};
 use crate::rows::RowSet;
 use crate::run_dir::{NoRunDir, RUNS, RunDir, plan_of, report_of, runs_below};
+use crate::sampling::KeySample;
 use crate::settings::{OnInputChange, Resume, Settings};
 use crate::shard::{Division, Shard};
 
@@ -250,6 +251,7 @@ pub(crate) fn recorded_host(settings: &Settings, index: &str) -> Option<String> 
 
 fn begin(dir: RunDir, asked: Asked<'_>, job_fingerprint: String) -> Result<Opened, Refusal> {
     let mut ledger = Ledger::new(asked.plan);
+    ledger.sample = KeySample::new(asked.settings.seed_or_random());
     let division = asked.settings.shard.map(|shard| {
         let division = Division::new(asked.plan, shard.of());
         division

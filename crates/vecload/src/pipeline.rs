@@ -157,7 +157,7 @@ pub(crate) async fn run<T: Target>(
         report,
         books,
     );
-    let age = committer.age();
+    let (age, sampler) = (committer.age(), committer.sampler());
     // Threads and tasks know nothing of the span that says in their log lines which run it is.
     let span = Span::current();
     let committer = tokio::task::spawn_blocking({
@@ -212,6 +212,7 @@ pub(crate) async fn run<T: Target>(
         traffic,
         prospects: Prospects::new(loaded_before),
         quarantine: knobs.quarantine,
+        sampler,
         random: jitter(knobs.seed),
         events: events_in,
     });

@@ -365,6 +365,14 @@ impl Settings {
         self.replica_count() == 1 && self.shard.is_none()
     }
 
+    /// The seed that was given, or a new one.
+    pub(crate) fn seed_or_random(&self) -> u64 {
+        match self.seed {
+            0 => rand::random(),
+            seed => seed,
+        }
+    }
+
     /// The number of CPU workers.
     pub(crate) fn worker_count(&self) -> usize {
         match self.workers {

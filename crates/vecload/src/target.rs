@@ -13,9 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use vecload_pinecone::{
-    Client, Failure, IndexShape, Limits, Measured, MetadataPolicy, Scratch, UpsertAck, Verdict,
+    Client, Failure, IndexShape, Limits, Measured, MetadataPolicy, Scratch, StoredRecord,
+    UpsertAck, Verdict,
 };
 use vecload_record::{RecordRef, Reject};
+
+use crate::sampling::content_hash;
 
 /// A service that takes records.
 pub(crate) trait Target: Send + Sync + 'static {
@@ -86,6 +89,9 @@ pub(crate) trait Target: Send + Sync + 'static {
     /// A record in wire form as the object that a dead letter holds; none where it cannot be read,
     /// which for bytes that this target wrote is a bug.
     fn decode(&self, record: &[u8]) -> Option<Map<String, Value>>;
+
+    /// A hash of what a record in wire form holds, which the record has too when it is read back; none as above.
+    fn content_hash(&self, record: &[u8]) -> Option<u128>;
 }
 
 /// A target that takes upserts of Pinecone's Vectors API in their wire form.
@@ -208,6 +214,10 @@ impl<T: TakesUpserts> Target for T {
 
     fn decode(&self, record: &[u8]) -> Option<Map<String, Value>> {
         vecload_pinecone::decode_record(record).ok()
+    }
+
+    fn content_hash(&self, record: &[u8]) -> Option<u128> {
+        Some(content_hash(&StoredRecord::from_wire(record).ok()?))
     }
 }
 

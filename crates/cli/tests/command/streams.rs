@@ -4,6 +4,7 @@ use std::fs::DirEntry;
 use std::io::Write as _;
 use std::process::{Output, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::{lines, report, run, stderr, vecload, write};
@@ -67,6 +68,54 @@ fn a_stream_that_is_the_same_again_is_continued() {
                 assert!(words.contains(refusal), "{words}");
             }
         }
+    }
+}
+
+/// Scenario: a load of a stream is killed and continued; the same stream is loaded in one go by another run with the same seed; then every record of the index is changed by one bit.
+/// Guarantees: both runs verify before; after, both find the same records, as many as are kept and each by the row that has its id: what is kept does not depend on kills.
+#[test]
+fn what_is_kept_of_a_stream_survives_a_kill() {
+    const ROWS: usize = 50_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = lines(ROWS);
+    kill_in_mid_stream(&folder, &text);
+    let at_once = ["--run-dir", "2", "--seed", "9"];
+    for arguments in [&[][..], &at_once] {
+        let output = load_piped(&folder, &text, arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    assert_eq!(report(&folder.path().join("run"))["attempts_of_run"], 2);
+    let verify = |dir, code| {
+        let output = run(&folder, &["verify", dir, "--json", "--sample", "all"]);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(found["records_compared"], 1000);
+        found["differences"].as_array().expect("a list").clone()
+    };
+    assert!(verify("run", 0).is_empty());
+    assert!(verify("2", 0).is_empty());
+    let changed = text.replace(",1,2,3]", ",1,2,3.0000002384185791]");
+    write(&folder, "changed.jsonl", &changed);
+    let load = [
+        "load",
+        "changed.jsonl",
+        "--local",
+        "index",
+        "--run-dir",
+        "3",
+    ];
+    let output = run(&folder, &load);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let found = verify("run", 7);
+    assert_eq!(found, verify("2", 7));
+    assert_eq!(
+        report(&folder.path().join("run"))["verify"]["differences_found"],
+        1000
+    );
+    for difference in found {
+        let row = difference["source"]["row"].as_u64().expect("a row");
+        assert_eq!(difference["id"], format!("r{}", row + 1));
+        assert_eq!(difference["field"], "content");
     }
 }
 
@@ -149,6 +198,7 @@ fn what_would_break_the_order_of_a_stream_is_refused() {
 fn kill_in_mid_stream(folder: &TempDir, text: &str) {
     let mut process = vecload(folder)
         .args(["load", "-", "--local", "index", "--run-dir", "run"])
+        .args(["--seed", "9"])
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -179,8 +229,13 @@ fn kill_in_mid_stream(folder: &TempDir, text: &str) {
 
 /// Loads what is piped into the command.
 fn load_piped(folder: &TempDir, text: &str, arguments: &[&str]) -> Output {
+    let run_dir = match arguments.contains(&"--run-dir") {
+        true => &[][..],
+        false => &["--run-dir", "run"],
+    };
     let mut process = vecload(folder)
-        .args(["load", "-", "--local", "index", "--run-dir", "run"])
+        .args(["load", "-", "--local", "index"])
+        .args(run_dir)
         .args(arguments)
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use tempfile::TempDir;
+use vecload_local_index::{LocalIndex, Options};
 
 use crate::process::{last_line, lines, report, run, stderr, write};
 use crate::words::assert_words;
@@ -124,12 +125,17 @@ fn what_is_refused() {
     assert!(std::fs::metadata(folder.path().join("gone")).is_err());
 }
 
-/// Scenario: records loaded from the standard input, verified.
-/// Guarantees: their number is held against the index, and it is said that the records themselves were not compared.
+/// Scenario: records are loaded from the standard input and verified at the end, and again; then in the index one bit of one float is flipped and one record removed.
+/// Guarantees: before, all are compared; after, both are found by their ids, with the rows of the stream, and nothing else; the words are as reviewed and the exit code is 7.
 #[test]
-fn a_stream_is_counted() {
+fn a_stream_is_compared_by_hashes() {
     let folder = tempfile::tempdir().expect("a folder");
-    write(&folder, "corpus.jsonl", &lines(10));
+    let text = lines(10).replacen(
+        "\"r3\",",
+        "\"r3\",\"metadata\":{\"year\":1979,\"genre\":\"horror\"},",
+        1,
+    );
+    write(&folder, "corpus.jsonl", &text);
     let input = std::fs::File::open(folder.path().join("corpus.jsonl")).expect("readable");
     let load = [
         "load",
@@ -138,8 +144,7 @@ fn a_stream_is_counted() {
         "index",
         "--run-dir",
         "run",
-        "--format",
-        "jsonl",
+        "--verify",
     ];
     let output = crate::process::vecload(&folder)
         .args(load)
@@ -147,8 +152,48 @@ fn a_stream_is_counted() {
         .output()
         .expect("the command runs");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("verified: compared 10 of 10 records"));
     let output = run(&folder, VERIFY);
     assert_words("verify-stream", &folder, &output);
-    damage(&folder);
-    assert_eq!(run(&folder, VERIFY).status.code(), Some(7));
+    tokio::runtime::Runtime::new()
+        .expect("a runtime")
+        .block_on(flip_and_remove(&folder));
+    let output = run(&folder, VERIFY);
+    assert_words("verify-stream-differs", &folder, &output);
+    assert_eq!(output.status.code(), Some(7));
+}
+
+/// Scenario: a stream has 400 ids three times, each time with other values, none of them twice in a request.
+/// Guarantees: each id is compared once, with the last of its rows.
+#[test]
+fn the_last_row_of_an_id_is_compared() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text: String = (1..=1200)
+        .map(|row| format!("{{\"id\":\"r{}\",\"values\":[{row},1]}}\n", row % 400))
+        .collect();
+    write(&folder, "corpus.jsonl", &text);
+    let input = std::fs::File::open(folder.path().join("corpus.jsonl")).expect("readable");
+    let load = ["load", "-", "--local", "index", "--run-dir", "run"];
+    let output = crate::process::vecload(&folder)
+        .args(load)
+        .args(["--request-records", "100", "--verify"])
+        .stdin(input)
+        .output()
+        .expect("the command runs");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("verified: compared 400 of 1200 records"));
+}
+
+/// Flips one bit in a record of the index and removes another one.
+async fn flip_and_remove(folder: &TempDir) {
+    let index = LocalIndex::open(Options {
+        data_dir: Some(folder.path().join("index")),
+        ..Options::default()
+    });
+    let index = index.expect("the index opens");
+    let record = index.record("", "r3").expect("readable");
+    let mut record = record.expect("loaded");
+    record.values[2] = f32::from_bits(record.values[2].to_bits() ^ 1);
+    index.put("", record).await.expect("written");
+    index.remove("", "r8").await.expect("removed");
 }

@@ -16,7 +16,7 @@ use super::entry::Entry;
 use super::recover::State;
 
 /// The version of both forms. A reader refuses every other one.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 const SNAPSHOT: &[u8; 8] = b"vlsnapsh";
 const JOURNAL: &[u8; 8] = b"vljournl";

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use vecload_record::RowRun;
 
 use crate::digest::Digest;
+use crate::sampling::Sampled;
 
 /// A settlement. The order of the variants is a part of the form on disk: new ones go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub(crate) enum Entry {
         /// The digest of the records.
         digest: Digest,
         changes: Vec<FieldChange>,
+        /// Of which of the records something is kept.
+        sampled: Vec<Sampled>,
     },
     /// A row will never be loaded, and its dead letter is written.
     Rejected {
@@ -190,6 +193,7 @@ mod tests {
             lsn: Some(12_345_678),
             digest: Digest::of("films", [&b"record"[..]].into_iter()),
             changes: Vec::new(),
+            sampled: Vec::new(),
         };
         let bytes = postcard::to_stdvec(&entry).expect("bytes");
         assert!(bytes.len() < 60, "{} bytes", bytes.len());

@@ -18,6 +18,7 @@ use super::recover::{self, Recovered, Refused};
 use super::*;
 use crate::digest::Digest;
 use crate::ledger::Ledger;
+use crate::sampling::tests::sampled;
 
 /// Splits of two inputs.
 const SPLIT_INPUTS: [u32; 3] = [0, 0, 1];
@@ -56,6 +57,7 @@ fn settlements(random: &mut StdRng, count: usize) -> Vec<(Entry, Option<Vec<u8>>
                         lsn: Some(number as u64),
                         digest: Digest::of("films", [&number.to_le_bytes()[..]].into_iter()),
                         changes,
+                        sampled: sampled(number as u64),
                     };
                     (entry, None)
                 }

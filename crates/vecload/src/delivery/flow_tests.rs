@@ -129,6 +129,7 @@ async fn deliver(senders: Senders, conditions: &Conditions, latency: f64) -> Out
         traffic,
         prospects: Prospects::new(false),
         quarantine: Duration::from_secs(120),
+        sampler: None,
         random: jitter(1),
         events: events_in,
     });

@@ -48,6 +48,7 @@ impl Run {
                 traffic,
                 prospects: Prospects::new(false),
                 quarantine: Duration::from_secs(120),
+                sampler: None,
                 random: jitter(1),
                 events: events_in,
             }),

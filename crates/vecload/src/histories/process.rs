@@ -408,5 +408,6 @@ fn loaded(places: &[Place]) -> Entry {
         lsn: None,
         digest: Digest::default(),
         changes: Vec::new(),
+        sampled: Vec::new(),
     }
 }

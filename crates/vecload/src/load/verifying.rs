@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 use crate::opening::{Run, winners};
 use crate::run_dir::RunDir;
 use crate::settings::DuplicatePolicy;
-use crate::verify::{NO_STREAM, Prover, Rules, Subject, VerifyReport};
+use crate::verify::{Prover, Records, Rules, Subject, VerifyReport};
 
 /// A run that has ended, as far as a verification needs to know it.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +53,10 @@ impl Load {
             winners,
             distinct: settings.duplicates != DuplicatePolicy::Any && !has_stream,
             baseline: baseline.as_ref(),
-            source: if has_stream { Err(NO_STREAM) } else { Ok(plan) },
+            records: match has_stream {
+                false => Records::Source(plan),
+                true => Records::Kept(run.inputs),
+            },
             complete: true,
             alone: settings.is_alone(),
             loaded: run.loaded,

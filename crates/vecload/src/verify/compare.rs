@@ -1,6 +1,6 @@
 //! Fetching and comparing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
@@ -10,11 +10,16 @@ use tokio::time::Instant;
 use vecload_pinecone::Fetched;
 use vecload_source::Plan;
 
-use super::reading::{Chunk, Expected, Piece, Reader};
-use super::report::{Difference, VerifyReport};
+use super::reading::{Chunk, Content, Expected, Piece, Reader};
+use super::report::{Difference, Source, VerifyReport};
 use super::sample::Wanted;
 use super::settle::{SETTLED_AFTER, Waits};
 use super::{AT_ONCE, Prover};
+use crate::dead_letters::Locator;
+use crate::fingerprint::InputPrint;
+use crate::namespace::wire_name;
+use crate::sampling::{Kept, KeySample, content_hash};
+use crate::settings::Sample;
 use crate::stop::{ExitCode, StopReason};
 
 /// How many records are looked at again, where it is not known whether the index is up to date.
@@ -36,20 +41,59 @@ enum Outcome {
 }
 
 impl Prover<'_> {
-    /// Compares rows of the source with what the index returns. Records of the namespaces in `unknown`
-    /// that differ are looked at again until nothing changes any more.
-    pub(crate) async fn compare(
+    /// Compares rows of the source with what the index returns.
+    pub(crate) async fn compare_rows(
         &self,
         plan: &Arc<Plan>,
         wanted: Vec<Wanted>,
         unknown: &[String],
         report: &mut VerifyReport,
     ) -> Result<(), StopReason> {
-        let unknown: BTreeSet<&str> = unknown.iter().map(String::as_str).collect();
         let reader = Reader::new(Arc::clone(plan), wanted, self.rules.clone());
+        self.compare(pieces(reader), unknown, report).await
+    }
+
+    /// Compares what the run kept of some records with what the index returns.
+    pub(crate) async fn compare_kept(
+        &self,
+        sample: &KeySample,
+        inputs: &[InputPrint],
+        unknown: &[String],
+        report: &mut VerifyReport,
+    ) -> Result<(), StopReason> {
+        let most = match self.sample {
+            Sample::All => usize::MAX,
+            Sample::Rows(rows) => usize::try_from(rows).unwrap_or(usize::MAX),
+        };
+        let mut by_namespace: BTreeMap<&str, Vec<Expected>> = BTreeMap::new();
+        for (namespace, id, kept) in sample.first(most) {
+            let records = by_namespace.entry(namespace).or_default();
+            records.push(expected(id, kept, inputs));
+        }
+        let chunks = by_namespace.into_iter().flat_map(|(namespace, records)| {
+            Chunk::of_records(&Arc::from(wire_name(namespace)), records)
+        });
+        let piece = Piece {
+            chunks: chunks.collect(),
+            differences: Vec::new(),
+        };
+        report.records_kept = Some(sample.len() as u64);
+        let pieces = futures::stream::iter([Ok(piece)]);
+        self.compare(pieces, unknown, report).await
+    }
+
+    /// Compares records with what the index returns. Those of the namespaces in `unknown` that differ are
+    /// looked at again until nothing changes any more.
+    async fn compare(
+        &self,
+        pieces: impl Stream<Item = Result<Piece, StopReason>>,
+        unknown: &[String],
+        report: &mut VerifyReport,
+    ) -> Result<(), StopReason> {
+        let unknown: BTreeSet<&str> = unknown.iter().map(String::as_str).collect();
         let mut late: Vec<(Arc<str>, Expected)> = Vec::new();
         let mut compared = std::pin::pin!(
-            pieces(reader)
+            pieces
                 .map_ok(|piece| futures::stream::iter(work_of(piece)).map(Ok))
                 .try_flatten()
                 .map(|work| self.perform(work))
@@ -149,6 +193,29 @@ fn work_of(piece: Piece) -> Vec<Work> {
         .collect()
 }
 
+/// What is known of a record that something is kept of.
+fn expected(id: &str, kept: Kept, inputs: &[InputPrint]) -> Expected {
+    let input = inputs.get(kept.place.input as usize);
+    let is_stream = input.is_some_and(InputPrint::is_stream);
+    let (row, offset) = match kept.locator {
+        Locator::Row(row) => (Some(row), None),
+        // A stream is read as one, so that its rows are numbered too.
+        Locator::Offset(offset) => (is_stream.then_some(kept.place.row), Some(offset)),
+    };
+    Expected {
+        id: id.to_owned(),
+        content: Content::Hash {
+            hash: kept.hash,
+            bytes: kept.bytes as usize,
+        },
+        source: Source {
+            file: input.map(|input| input.name.clone()).unwrap_or_default(),
+            row,
+            offset,
+        },
+    }
+}
+
 /// The rows, read on threads that may wait.
 fn pieces(reader: Reader) -> impl Stream<Item = Result<Piece, StopReason>> {
     futures::stream::try_unfold(reader, read_piece)
@@ -185,7 +252,18 @@ fn differences(namespace: &str, record: &Expected, fetched: &Fetched) -> Vec<Dif
         let (expected, found) = ("the record".to_owned(), "nothing".to_owned());
         return vec![difference("record".to_owned(), expected, found)];
     };
-    match stored.differences(&record.wire) {
+    let wire = match &record.content {
+        Content::Wire(wire) => wire,
+        Content::Hash { hash, .. } => {
+            let found = content_hash(stored);
+            if found == *hash {
+                return Vec::new();
+            }
+            let text = |hash: u128| format!("a record with the hash {hash:032x}");
+            return vec![difference("content".to_owned(), text(*hash), text(found))];
+        }
+    };
+    match stored.differences(wire) {
         Ok(found) => found
             .into_iter()
             .map(|found| difference(found.field, found.expected, found.found))

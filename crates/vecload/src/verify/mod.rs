@@ -25,11 +25,11 @@ use vecload_source::Plan;
 pub(crate) use self::reading::Rules;
 use self::report::LISTED;
 pub use self::report::{Count, Difference, Source, Verdict, VerifyReport};
-pub(crate) use self::run::NO_STREAM;
 pub use self::run::{Verify, run_target};
 use self::settle::{Terms, counts};
 use crate::asking::{Patience, Unanswered, ask, interrupted};
 use crate::baseline::Counts;
+use crate::fingerprint::InputPrint;
 use crate::ledger::Ledger;
 use crate::rows::RowSet;
 use crate::settings::{Sample, Settings};
@@ -48,14 +48,22 @@ pub(crate) struct Subject<'a> {
     pub(crate) distinct: bool,
     /// What the index held before, where that is known.
     pub(crate) baseline: Option<&'a Counts>,
-    /// What to read the records from; or why that is not possible.
-    pub(crate) source: Result<&'a Arc<Plan>, &'a str>,
+    pub(crate) records: Records<'a>,
     /// Whether every record is settled.
     pub(crate) complete: bool,
     /// Whether no other process writes to the same namespaces.
     pub(crate) alone: bool,
     /// When the last record was acknowledged, if that was in this process.
     pub(crate) loaded: Option<Instant>,
+}
+
+/// What the records are compared with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Records<'a> {
+    /// The inputs, which are read again.
+    Source(&'a Arc<Plan>),
+    /// What the run kept of some of them, since an input of these is a stream.
+    Kept(&'a [InputPrint]),
 }
 
 /// Who proves it.
@@ -87,10 +95,7 @@ impl<'a> Prover<'a> {
             rules,
             stop,
             sample: settings.verify_sample,
-            seed: match settings.seed {
-                0 => rand::random(),
-                seed => seed,
-            },
+            seed: settings.seed_or_random(),
             patience: settings.verify_timeout.0,
             attempt_timeout: settings.attempt_timeout.0,
         }
@@ -132,15 +137,17 @@ impl<'a> Prover<'a> {
         report.namespaces_indexed = (report.namespaces.len() - unknown.len()) as u64;
         judge_counts(report);
         judge_others(report, &now, baseline);
-        match subject.source {
-            Err(why) => report.not_compared = Some(why.to_owned()),
-            Ok(plan) => {
+        match subject.records {
+            Records::Source(plan) => {
                 let mut random = StdRng::seed_from_u64(self.seed);
                 let wanted = sample::choose(subject.winners, self.sample, &mut random);
-                self.compare(plan, wanted, &unknown, report).await?;
+                self.compare_rows(plan, wanted, &unknown, report).await
+            }
+            Records::Kept(inputs) => {
+                let sample = &ledger.sample;
+                self.compare_kept(sample, inputs, &unknown, report).await
             }
         }
-        Ok(())
     }
 
     /// Asks the index, for as long as there is patience.

@@ -34,9 +34,17 @@ pub(crate) struct Chunk {
 #[derive(Debug, Clone)]
 pub(crate) struct Expected {
     pub(crate) id: String,
-    /// Its wire form, tag and length included.
-    pub(crate) wire: Vec<u8>,
+    pub(crate) content: Content,
     pub(crate) source: Source,
+}
+
+/// What is known of a record.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// Its wire form, tag and length included.
+    Wire(Vec<u8>),
+    /// A hash of what it holds, and the size of its wire form.
+    Hash { hash: u128, bytes: usize },
 }
 
 /// What is read at one time.
@@ -172,7 +180,7 @@ impl Reader {
         chunk.bytes += wire.len();
         chunk.records.push(Expected {
             id: record.id.to_owned(),
-            wire,
+            content: Content::Wire(wire),
             source,
         });
         if chunk.is_full() {
@@ -189,6 +197,18 @@ impl Reader {
         if let Some(chunk) = self.open.remove(namespace) {
             self.open_bytes -= chunk.bytes;
             piece.chunks.push(chunk);
+        }
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// The size of the wire form.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Wire(wire) => wire.len(),
+            Self::Hash { bytes, .. } => *bytes,
         }
     }
 }
@@ -211,7 +231,7 @@ impl Chunk {
                 chunks.push(Self::of(Arc::clone(namespace)));
             }
             if let Some(chunk) = chunks.last_mut() {
-                chunk.bytes += record.wire.len();
+                chunk.bytes += record.content.bytes();
                 chunk.records.push(record);
             }
         }

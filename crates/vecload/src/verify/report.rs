@@ -39,8 +39,9 @@ pub struct VerifyReport {
     pub seed: u64,
     /// Records that were compared with the source, each with all its fields.
     pub records_compared: u64,
-    /// Why no records were compared, if so.
-    pub not_compared: Option<String>,
+    /// Where an input was a stream, which cannot be read again: of how many records the run kept a hash. They are
+    /// compared by it, with all their fields at once.
+    pub records_kept: Option<u64>,
     /// How many differences there are.
     pub differences_found: u64,
     /// The first of them, 100 at the most.
@@ -84,7 +85,7 @@ pub struct Difference {
     pub namespace: String,
     /// The record, where it is one.
     pub id: Option<String>,
-    /// `record` for one that is missing, its field otherwise (`values[17]`, `metadata.genre`); without
+    /// `record` for one that is missing, `content` for one of which a hash alone is known, its field otherwise (`values[17]`, `metadata.genre`); without
     /// a record `records` for their number or `namespace` for one that should not be there.
     pub field: String,
     /// What should be there.
@@ -92,7 +93,7 @@ pub struct Difference {
     /// What is there.
     pub found: String,
     /// Where the record stands: the input, and the number of its row (Parquet) or the offset of its
-    /// line (JSONL).
+    /// line (JSONL), or both (a stream).
     pub source: Option<Source>,
 }
 
@@ -101,7 +102,7 @@ pub struct Difference {
 pub struct Source {
     /// The input.
     pub file: String,
-    /// The number of its row, from 0 (Parquet).
+    /// The number of its row, from 0 (Parquet, a stream).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<u64>,
     /// The offset of its line (JSONL).
@@ -121,7 +122,7 @@ impl VerifyReport {
             sample,
             seed,
             records_compared: 0,
-            not_compared: None,
+            records_kept: None,
             differences_found: 0,
             differences: Vec::new(),
             namespaces_indexed: 0,
@@ -173,8 +174,10 @@ impl VerifyReport {
         if more > 0 {
             lines.push(format!("and {more} differences more"));
         }
-        if let Some(why) = &self.not_compared {
-            lines.push(format!("no records were compared: {why}"));
+        if let Some(kept) = self.records_kept {
+            lines.push(format!(
+                "the standard input cannot be read again: records are compared by hashes, of which the run kept {kept}"
+            ));
         }
         if self.other_namespaces_found > 0 {
             let listed = self.other_namespaces.iter();
@@ -206,9 +209,6 @@ impl VerifyReport {
             self.records_compared, self.sample, self.seed, self.duration_seconds,
         );
         match self.verdict {
-            Verdict::Verified if self.not_compared.is_some() => {
-                format!("verified by number alone: {records}")
-            }
             Verdict::Verified => format!("verified: {records}"),
             Verdict::Differs => format!(
                 "the index differs: {} differences; {records}",

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use vecload_pinecone::Client;
 use vecload_source::Plan;
 
-use super::{Prover, Rules, Subject, VerifyReport};
+use super::{Prover, Records, Rules, Subject, VerifyReport};
 use crate::asking::{Patience, Unanswered, ask};
 use crate::fingerprint::InputPrint;
 use crate::inputs;
@@ -91,7 +91,10 @@ impl Verify {
                 winners,
                 distinct: settings.duplicates != DuplicatePolicy::Any && plan.is_some(),
                 baseline: run.baseline.as_ref(),
-                source: plan.as_ref().ok_or(NO_STREAM),
+                records: match &plan {
+                    Some(plan) => Records::Source(plan),
+                    None => Records::Kept(&run.inputs),
+                },
                 complete: run.state.ledger.is_complete(),
                 alone: settings.is_alone(),
                 loaded: None,
@@ -157,9 +160,6 @@ impl Verify {
         Err(LoadError::new(reason.exit_code, reason.message))
     }
 }
-
-/// Why the records of a stream are not compared.
-pub(crate) const NO_STREAM: &str = "the standard input cannot be read again";
 
 /// The plan of the run's inputs, which must hold what they held; none of a stream.
 fn source(run: &Recorded, settings: &Settings) -> Result<Option<Arc<Plan>>, LoadError> {
