@@ -25,9 +25,10 @@ use crate::run_dir::{NoRunDir, RUNS, RunDir, plan_of, report_of, runs_below};
 use crate::sampling::KeySample;
 use crate::settings::{OnInputChange, Resume, Settings};
 use crate::shard::{Division, Shard};
+use crate::units::Bytes;
 
 /// The version of the plan file. A reader refuses every other one.
-const PLAN_VERSION: u32 = 4;
+const PLAN_VERSION: u32 = 5;
 
 /// The plan file: what a run is of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub(crate) struct PlanFile {
     pub(crate) inputs: Vec<InputPrint>,
     /// A name for how the inputs are divided, where the run is one of several shards.
     pub(crate) division: Option<String>,
+    /// The largest page that an attempt took: who reads the inputs again takes it too. No part of the job, since
+    /// it does not decide what becomes of a row that can be read.
+    max_page: Bytes,
 }
 
 /// The job as it was asked for.
@@ -272,6 +276,7 @@ fn begin(dir: RunDir, asked: Asked<'_>, job_fingerprint: String) -> Result<Opene
         job: asked.job,
         inputs,
         division,
+        max_page: asked.settings.max_page,
     };
     // After the checkpoint: where there is a plan there is one.
     write_plan(&dir, &file)?;
@@ -381,9 +386,10 @@ fn go_on(
         return Ok(Opened::Complete(run));
     }
     run.state.attempts += 1;
+    file.max_page = file.max_page.max(asked.settings.max_page);
     let disk = RunDisk::new(run.dir.path());
     let checkpoint = Checkpoint::begin(Box::new(disk), &run.state, generation)?;
-    // The inputs as they are now, where one has changed. After the checkpoint that knows of it.
+    // The inputs as they are now, where one has changed, and the largest page. After the checkpoint that knows of it.
     write_plan(&run.dir, &file)?;
     Ok(Opened::Ready(run, checkpoint))
 }
@@ -453,6 +459,8 @@ pub(crate) struct Recorded {
     pub(crate) job: JobPrint,
     job_fingerprint: String,
     pub(crate) inputs: Vec<InputPrint>,
+    /// The largest page that an attempt took.
+    pub(crate) max_page: Bytes,
     pub(crate) state: State,
     /// What the index held before, if anything was sent.
     pub(crate) baseline: Option<Counts>,
@@ -471,6 +479,7 @@ impl Recorded {
             job: file.job,
             job_fingerprint: file.job_fingerprint,
             inputs: file.inputs,
+            max_page: file.max_page,
             state: recovered.state,
             baseline: dir.baseline()?,
         })

@@ -130,6 +130,7 @@ impl Verify {
             verify_sample: given.verify_sample,
             verify_timeout: given.verify_timeout,
             seed: given.seed,
+            max_page: run.max_page,
             ..of_run
         })
     }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use vecload::{ExitCode, Load, LoadBuilder, Report, Sample, Span, Verdict, Verify, VerifyReport};
+use vecload::{
+    Bytes, ExitCode, Load, LoadBuilder, Report, Sample, Span, Verdict, Verify, VerifyReport,
+};
 use vecload_corpus::{Corpus, NAMESPACE_COLUMN, ParquetForm};
 use vecload_local_index::Faults;
 
@@ -251,6 +253,60 @@ async fn what_cannot_be_verified() {
     assert_eq!(error.exit_code, ExitCode::Refused);
     let words = error.to_string();
     assert!(words.contains("since the run loaded them"), "{words}");
+}
+
+/// Scenario: a run is begun, and continued twice with smaller `--max-page`; it is verified with one that its pages do not fit; then the plan states that one.
+/// Guarantees: a verification takes the pages that the load took, the largest of all attempts, and refuses larger ones, whatever its own settings say.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_those_of_the_load() {
+    let served = Served::plain().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, run) = (folder.path().join("a.parquet"), folder.path().join("run"));
+    let corpus = corpus(500);
+    let form = ParquetForm::default();
+    corpus.write(&input, form).expect("written");
+    let attempt = |max_page, limit: Option<Duration>| {
+        load(&corpus, &input, &run, &served).with(|settings| {
+            settings.max_page = max_page;
+            settings.max_duration = limit.map(Span);
+            settings.verify = false;
+        })
+    };
+    let (small, large) = (Bytes(900), Bytes(300 << 10));
+    let refused = attempt(small, None).run().await.expect_err("large pages");
+    assert!(refused.to_string().contains("max_page"), "{refused}");
+    // Two attempts that end at once, and one that loads.
+    for (max_page, limit) in [
+        (large, Some(Duration::from_nanos(1))),
+        (Bytes(200 << 10), Some(Duration::from_nanos(1))),
+        (Bytes(100 << 10), None),
+    ] {
+        attempt(max_page, limit).run().await.expect("begun");
+    }
+    let plan = || {
+        let text = std::fs::read(run.join("plan")).expect("a plan");
+        serde_json::from_slice::<serde_json::Value>(&text).expect("JSON")
+    };
+    assert_eq!(
+        plan()["max_page"],
+        serde_json::to_value(large).expect("JSON")
+    );
+    let verify = |max_page| {
+        let settings = vecload::Settings {
+            max_page,
+            ..vecload::Settings::default()
+        };
+        Verify::of(&run).settings(settings).run()
+    };
+    let report = verify(small).await.expect("begun");
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+    assert_eq!(report.records_compared, 500);
+
+    let mut smaller = plan();
+    smaller["max_page"] = serde_json::to_value(small).expect("JSON");
+    std::fs::write(run.join("plan"), smaller.to_string()).expect("written");
+    let refused = verify(large).await.expect_err("large pages");
+    assert!(refused.to_string().contains("max_page"), "{refused}");
 }
 
 /// Scenario: an index that says it is behind with its last write, and one that does not say how far it is; in the second a record is then changed.
