@@ -56,6 +56,8 @@ pub struct Faults {
     pub indexed_behind: u64,
     /// Answers to queries do not say how far the index is, as those of dedicated read nodes.
     pub hide_indexed: bool,
+    /// Ids are not listed, as by indexes that are not serverless: UNIMPLEMENTED.
+    pub refuse_list: bool,
 }
 
 /// The end of all writes in the middle of a load.
@@ -98,6 +100,7 @@ impl Default for Faults {
             refuse_ids_containing: None,
             indexed_behind: 0,
             hide_indexed: false,
+            refuse_list: false,
         }
     }
 }
@@ -245,6 +248,11 @@ impl Dice {
     pub(crate) fn said_indexed(&self, lsn: u64) -> Option<u64> {
         let behind = self.faults.indexed_behind;
         (!self.faults.hide_indexed).then_some(lsn.saturating_sub(behind))
+    }
+
+    /// Whether ids are not listed.
+    pub(crate) fn refuses_list(&self) -> bool {
+        self.faults.refuse_list
     }
 
     /// Whether refusals come from the layer in front of the service.

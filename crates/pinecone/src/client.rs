@@ -32,7 +32,7 @@ use vecload_proto::{DescribeIndexStatsResponse, UpsertResponse};
 
 use self::answer::Answer;
 pub use self::endpoint::ClientError;
-pub use self::reads::Fetched;
+pub use self::reads::{Fetched, ListedIds};
 pub(crate) use self::secrets::Secrets;
 use crate::failure::{Code, Failure, Origin};
 use crate::frame::FRAME_PREFIX;

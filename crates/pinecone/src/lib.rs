@@ -23,7 +23,7 @@ mod rules;
 mod stored;
 
 pub use classify::{Class, Verdict, classify};
-pub use client::{Client, ClientError, ClientSettings, Fetched, IndexStats, UpsertAck};
+pub use client::{Client, ClientError, ClientSettings, Fetched, IndexStats, ListedIds, UpsertAck};
 pub use control::{
     ControlPlane, Created, IndexDescription, IndexKind, NewIndex, NewKind, classify_control,
     is_index_name,

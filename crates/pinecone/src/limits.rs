@@ -39,6 +39,8 @@ impl Limits {
     pub const SPARSE_VALUES: usize = 2048;
     /// The most ids of one fetch.
     pub const FETCH_IDS: usize = 1000;
+    /// The most ids of one page of a list.
+    pub const LIST_IDS: u32 = 100;
 
     /// Checks that a record fits into a request of its own.
     ///

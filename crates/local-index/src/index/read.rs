@@ -3,6 +3,7 @@
 //! Each works on one snapshot of its namespace; a namespace that does not exist is an empty one.
 
 use prost::Message as _;
+use tonic::Code;
 use vecload_proto::{
     FetchByMetadataRequest, FetchByMetadataResponse, FetchRequest, FetchResponse, ListItem,
     ListRequest, ListResponse, QueryRequest, QueryResponse, ScoredVector, Usage,
@@ -52,6 +53,13 @@ impl Index {
     }
 
     pub(crate) fn list(&self, request: ListRequest) -> Result<ListResponse, Refusal> {
+        if self.dice.refuses_list() {
+            // Own words.
+            return Err(Refusal::new(
+                Code::Unimplemented,
+                "Listing ids is supported by serverless indexes only",
+            ));
+        }
         let limit = page_size(request.limit, rules::MAX_LIST, rules::MAX_LIST)?;
         let after = skip_past(request.pagination_token.as_deref())?;
         let mut response = ListResponse {

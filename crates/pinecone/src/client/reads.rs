@@ -5,19 +5,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use vecload_proto::{FetchRequest, FetchResponse, QueryRequest, QueryResponse, SparseValues};
+use vecload_proto::{
+    FetchRequest, FetchResponse, ListRequest, ListResponse, QueryRequest, QueryResponse,
+    SparseValues,
+};
 
 use super::{Client, decode};
 use crate::failure::Failure;
 use crate::frame::{begin, seal};
+use crate::limits::Limits;
 use crate::rules::{IndexShape, VectorType};
 use crate::stored::StoredRecord;
 
 const FETCH: &str = "/VectorService/Fetch";
+const LIST: &str = "/VectorService/List";
 const QUERY: &str = "/VectorService/Query";
 
 /// 1,000 records, the most that one fetch may ask for, at the largest that records can be.
 const FETCH_BYTES: usize = 256 << 20;
+/// 100 of the longest ids and a token take a fifth of it.
+const LIST_BYTES: usize = 1 << 20;
 /// One match without values and metadata.
 const QUERY_BYTES: usize = 64 * 1024;
 
@@ -29,6 +36,15 @@ pub struct Fetched {
     /// Up to which log sequence number the answer has the writes of the namespace; unknown where the
     /// service does not say, which it does not promise for fetches.
     pub max_indexed_lsn: Option<u64>,
+}
+
+/// A page of the ids of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedIds {
+    /// The ids.
+    pub ids: Vec<String>,
+    /// What the next page is asked for with, if there is one.
+    pub next: Option<String>,
 }
 
 impl Client {
@@ -56,6 +72,34 @@ impl Client {
                 .map(|(id, vector)| (id, StoredRecord::from(vector)))
                 .collect(),
             max_indexed_lsn: answer.max_indexed_lsn(),
+        })
+    }
+
+    /// Lists ids of one namespace, as many as a page has ([`Limits::LIST_IDS`](crate::Limits::LIST_IDS)): the first
+    /// ones, or those after a page that ended with the token `after`. Not every index does it: on the service
+    /// serverless ones alone.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is not an answer.
+    pub async fn list(
+        &self,
+        namespace: &str,
+        after: Option<String>,
+        timeout: Duration,
+    ) -> Result<ListedIds, Failure> {
+        let frame = frame(&ListRequest {
+            limit: Some(Limits::LIST_IDS),
+            pagination_token: after,
+            namespace: namespace.to_owned(),
+            ..ListRequest::default()
+        });
+        let answer = self.call(LIST, frame, timeout, LIST_BYTES).await?;
+        let response: ListResponse = decode(&answer)?;
+        let next = response.pagination.map(|pagination| pagination.next);
+        Ok(ListedIds {
+            ids: response.vectors.into_iter().map(|item| item.id).collect(),
+            next: next.filter(|next| !next.is_empty()),
         })
     }
 

@@ -61,7 +61,7 @@ impl Load {
             alone: settings.is_alone(),
             loaded: run.loaded,
         };
-        let prover = Prover::new(client, rules, &self.stop.0, settings);
+        let prover = Prover::new(client, rules, &self.stop.0, settings, run.dir.path());
         Ok(prover.prove(subject).await)
     }
 

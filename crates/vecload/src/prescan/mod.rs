@@ -27,10 +27,10 @@ use std::sync::Arc;
 use vecload_source::SourceError;
 
 pub(crate) use self::scan::{OnRead, Scanner, scanned, scanned_bytes};
+pub(crate) use self::sorter::{Item, Merge, Sorter};
 pub(crate) use self::spill::{Spill, SpillError, nameless_file};
 pub(crate) use self::verdicts::{NoVerdicts, VerdictReader, Verdicts};
 
-use self::sorter::{Item, Merge, Sorter};
 use self::verdicts::Verdict;
 use crate::namespace::wire_name;
 use crate::stop::Stop;
@@ -94,7 +94,8 @@ pub(crate) enum PrescanError {
 // === impl KeyHasher ===
 
 impl KeyHasher {
-    fn hash(&self, namespace: &str, id: &str) -> u128 {
+    /// The hash of an id in a namespace, which has one under both its names.
+    pub(crate) fn hash(&self, namespace: &str, id: &str) -> u128 {
         let half = |which| u128::from(self.half(which, namespace, id));
         half(0) << 64 | half(1)
     }

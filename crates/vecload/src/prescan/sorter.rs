@@ -15,7 +15,7 @@ const CHUNK: usize = 64 << 10;
 const LEAST_CHUNK: usize = 16 << 10;
 
 /// Something that is sorted, of a fixed size on disk.
-pub(super) trait Item: Copy + Ord + std::fmt::Debug {
+pub(crate) trait Item: Copy + Ord + std::fmt::Debug {
     /// Its size on disk in bytes.
     const BYTES: usize;
 
@@ -28,7 +28,7 @@ pub(super) trait Item: Copy + Ord + std::fmt::Debug {
 
 /// Takes items in any order.
 #[derive(Debug)]
-pub(super) struct Sorter<T> {
+pub(crate) struct Sorter<T> {
     spill: Arc<Spill>,
     /// How many items are held in memory.
     capacity: usize,
@@ -46,7 +46,7 @@ struct Run {
 
 /// Gives the items of several sorters in order.
 #[derive(Debug)]
-pub(super) struct Merge<T> {
+pub(crate) struct Merge<T> {
     sources: Vec<Source<T>>,
     /// The next item of each source, with the source's number.
     heap: BinaryHeap<Reverse<(T, usize)>>,
@@ -73,7 +73,7 @@ enum Source<T> {
 
 impl<T: Item> Sorter<T> {
     /// A sorter that holds so many bytes in memory.
-    pub(super) fn new(spill: &Arc<Spill>, memory: usize) -> Self {
+    pub(crate) fn new(spill: &Arc<Spill>, memory: usize) -> Self {
         Self {
             spill: Arc::clone(spill),
             capacity: (memory / size_of::<T>()).max(1),
@@ -84,7 +84,7 @@ impl<T: Item> Sorter<T> {
     }
 
     /// Takes an item.
-    pub(super) fn push(&mut self, item: T) -> Result<(), SpillError> {
+    pub(crate) fn push(&mut self, item: T) -> Result<(), SpillError> {
         if self.open.len() == self.capacity {
             self.write_run()?;
         }
@@ -132,7 +132,7 @@ fn write_run<T: Item>(
 
 impl<T: Item> Merge<T> {
     /// Merges what the sorters took, reading with so many bytes of memory.
-    pub(super) fn new(
+    pub(crate) fn new(
         spill: &Arc<Spill>,
         sorters: Vec<Sorter<T>>,
         memory: usize,

@@ -1,4 +1,4 @@
-//! The disk beneath the prescan: one file without a name, and a count of the memory that is held.
+//! The disk beneath the prescan and other sorting: one file without a name, and a count of the memory that is held.
 //!
 //! The file is unlinked as soon as it is open, so that nothing is left behind however the process
 //! ends. It holds hashes and row numbers, no ids.
@@ -52,6 +52,27 @@ pub(crate) enum SpillError {
         needed: u64,
         free: u64,
     },
+}
+
+// === impl SpillError ===
+
+impl SpillError {
+    /// What is wrong with the directory, whatever it was to be used for.
+    pub(crate) fn of_folder(&self) -> String {
+        match self {
+            Self::Io { folder, error } => format!("{} cannot be used: {error}", folder.display()),
+            Self::NoRoom {
+                folder,
+                needed,
+                free,
+            } => {
+                let folder = folder.display();
+                format!(
+                    "{needed} bytes more are needed in {folder}, where {free} are free and {LEFT_FREE} are to stay so"
+                )
+            }
+        }
+    }
 }
 
 // === impl Spill ===

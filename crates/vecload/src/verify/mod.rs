@@ -7,12 +7,14 @@
 //! not write. A difference is never waited away where the index said that it is up to date.
 
 mod compare;
+mod extras;
 mod reading;
 mod report;
 mod run;
 mod sample;
 mod settle;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,17 +80,20 @@ pub(crate) struct Prover<'a> {
     /// How long the index may take to catch up, and to answer.
     pub(crate) patience: Duration,
     pub(crate) attempt_timeout: Duration,
+    /// For what does not fit into memory.
+    pub(crate) scratch: PathBuf,
 }
 
 // === impl Prover ===
 
 impl<'a> Prover<'a> {
-    /// With the settings of a load.
+    /// With the settings of a load. What does not fit into memory goes to `folder`, if they name no other.
     pub(crate) fn new(
         client: &'a Client,
         rules: Rules,
         stop: &'a Stop,
         settings: &Settings,
+        folder: &Path,
     ) -> Self {
         Self {
             client,
@@ -98,6 +103,10 @@ impl<'a> Prover<'a> {
             seed: settings.seed_or_random(),
             patience: settings.verify_timeout.0,
             attempt_timeout: settings.attempt_timeout.0,
+            scratch: match &settings.scratch_dir {
+                Some(scratch) => scratch.clone(),
+                None => folder.to_owned(),
+            },
         }
     }
 
@@ -136,6 +145,8 @@ impl<'a> Prover<'a> {
         report.namespaces_unknown = unknown.len() as u64;
         report.namespaces_indexed = (report.namespaces.len() - unknown.len()) as u64;
         judge_counts(report);
+        self.name_extras(subject.records, &subject.winners, report)
+            .await?;
         judge_others(report, &now, baseline);
         match subject.records {
             Records::Source(plan) => {

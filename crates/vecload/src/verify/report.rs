@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::extras::NAMED;
 use crate::settings::Sample;
 use crate::stop::{ExitCode, StopReason};
 
@@ -55,6 +56,11 @@ pub struct VerifyReport {
     pub time_to_indexed_seconds: Option<f64>,
     /// The numbers of records in the namespaces of the run.
     pub namespaces: BTreeMap<String, Count>,
+    /// How many records the namespaces hold that the run did not load, where they were empty before and hold too many.
+    /// The first 10 are among the differences.
+    pub extra_ids_found: u64,
+    /// Why there may be more of them, if so: they could not be looked for, or not to the end.
+    pub extra_ids_unknown: Option<String>,
     /// How many namespaces the index has that the run did not write.
     pub other_namespaces_found: u64,
     /// The first of them with their records, 100 at the most.
@@ -85,7 +91,7 @@ pub struct Difference {
     pub namespace: String,
     /// The record, where it is one.
     pub id: Option<String>,
-    /// `record` for one that is missing, `content` for one of which a hash alone is known, its field otherwise (`values[17]`, `metadata.genre`); without
+    /// `record` for one that is missing or should not be there, `content` for one of which a hash alone is known, its field otherwise (`values[17]`, `metadata.genre`); without
     /// a record `records` for their number or `namespace` for one that should not be there.
     pub field: String,
     /// What should be there.
@@ -129,6 +135,8 @@ impl VerifyReport {
             namespaces_unknown: 0,
             time_to_indexed_seconds: None,
             namespaces: BTreeMap::new(),
+            extra_ids_found: 0,
+            extra_ids_unknown: None,
             other_namespaces_found: 0,
             other_namespaces: BTreeMap::new(),
             duration_seconds: 0.0,
@@ -177,6 +185,17 @@ impl VerifyReport {
         if let Some(kept) = self.records_kept {
             lines.push(format!(
                 "the standard input cannot be read again: records are compared by hashes, of which the run kept {kept}"
+            ));
+        }
+        if self.extra_ids_found > NAMED as u64 {
+            lines.push(format!(
+                "{} records were not loaded by the run; {NAMED} of them are named",
+                self.extra_ids_found
+            ));
+        }
+        if let Some(why) = &self.extra_ids_unknown {
+            lines.push(format!(
+                "not all records that the run did not load are known: {why}"
             ));
         }
         if self.other_namespaces_found > 0 {

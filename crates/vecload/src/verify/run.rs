@@ -85,7 +85,7 @@ impl Verify {
             policy: policy(&settings),
         };
         let winners = run.winners(&dir)?;
-        let report = Prover::new(&client, rules, &self.stop.0, &settings)
+        let report = Prover::new(&client, rules, &self.stop.0, &settings, dir.path())
             .prove(Subject {
                 ledger: &run.state.ledger,
                 winners,

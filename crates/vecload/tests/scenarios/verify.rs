@@ -137,6 +137,7 @@ async fn every_change_is_found() {
         [
             "extra - namespace",
             "ns00000 - records",
+            "ns00000 extra record",
             "ns00000 r00000003 metadata.number",
             "ns00001 - records",
             "ns00001 r00009997 record",
@@ -152,7 +153,7 @@ async fn every_change_is_found() {
     let text = std::fs::read(loaded.run.join("report.json")).expect("a report");
     let of_run: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
     assert_eq!(of_run["verify"]["exit_code"], 7);
-    assert_eq!(of_run["verify"]["differences_found"], 6);
+    assert_eq!(of_run["verify"]["differences_found"], 7);
     assert_eq!(of_run["records_loaded"], loaded.corpus.records);
 }
 
@@ -307,6 +308,93 @@ async fn pages_are_those_of_the_load() {
     std::fs::write(run.join("plan"), smaller.to_string()).expect("written");
     let refused = verify(large).await.expect_err("large pages");
     assert!(refused.to_string().contains("max_page"), "{refused}");
+}
+
+/// Scenario: records are added to two namespaces in pages of ids: two in one and fifteen in the default one, of which one has the id of a record of another namespace and one that of a rejected record.
+/// Guarantees: what is named are records that the run did not load, ten of them, beside the counts; of the others it is said how many they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn extra_records_are_named() {
+    let served = Served::plain().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, run) = (folder.path().join("a.jsonl"), folder.path().join("run"));
+    let mut text = String::new();
+    for number in 0..450 {
+        let namespace = if number % 2 == 0 { "" } else { "b" };
+        let record = serde_json::json!({"id": format!("r{number}"), "values": [1, number], "namespace": namespace});
+        text.push_str(&record.to_string());
+        text.push('\n');
+    }
+    text.push_str(r#"{"id":"rejected","values":[1]}"#);
+    std::fs::write(&input, text).expect("written");
+    let load = served.load(&input, &run);
+    let report = load
+        .with(|settings| settings.exit_zero_on_rejects = true)
+        .run()
+        .await
+        .expect("begun");
+    assert_eq!((report.records_loaded, report.records_rejected), (450, 1));
+    let index = &served.index;
+    let some = index.record("", "r0").expect("readable").expect("loaded");
+    let mut extras: Vec<String> = (0..13).map(|number| format!("extra{number}")).collect();
+    extras.extend(["r1".to_owned(), "rejected".to_owned()]);
+    for (namespace, id) in extras
+        .iter()
+        .map(|id| ("", id.as_str()))
+        .chain([("b", "r0"), ("b", "x")])
+    {
+        let mut record = some.clone();
+        record.id = id.to_owned();
+        index.put(namespace, record).await.expect("written");
+    }
+    let report = Verify::of(&run).run().await.expect("begun");
+    assert_eq!(report.verdict, Verdict::Differs);
+    assert_eq!(
+        (report.extra_ids_found, &report.extra_ids_unknown),
+        (17, &None)
+    );
+    let is_count = |difference: &&vecload::Difference| difference.field == "records";
+    let counts = report.differences.iter().filter(is_count);
+    assert_eq!(counts.count(), 2);
+    let named: Vec<_> = report
+        .differences
+        .iter()
+        .filter(|difference| difference.field == "record")
+        .collect();
+    assert_eq!((named.len(), report.differences_found), (10, 12));
+    for difference in named {
+        let id = difference.id.as_deref().expect("an id");
+        let is_extra = match difference.namespace.as_str() {
+            "b" => ["r0", "x"].contains(&id),
+            "__default__" => extras.iter().any(|extra| extra == id),
+            _ => false,
+        };
+        assert!(is_extra, "{difference:?}");
+    }
+    let words = report.details();
+    let words = words.iter().find(|line| line.starts_with("17 records"));
+    assert!(words.is_some(), "{:?}", report.details());
+}
+
+/// Scenario: a namespace holds a record too much, in an index that does not list ids.
+/// Guarantees: the count differs as before, all records are compared, and it is said why the extra one has no name.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_does_not_list() {
+    let served = Served::with_faults(Faults {
+        refuse_list: true,
+        ..Faults::default()
+    });
+    let loaded = Loaded::new(corpus(30), "corpus.parquet", served.await).await;
+    let index = &loaded.served.index;
+    let record = index.record("ns00001", "r00000001").expect("readable");
+    let mut record = record.expect("loaded");
+    record.id = "extra".to_owned();
+    index.put("ns00001", record).await.expect("written");
+    let report = loaded.verify(Sample::All).await;
+    assert_eq!(report.verdict, Verdict::Differs);
+    assert_eq!(found(&report), ["ns00001 - records"]);
+    assert_eq!(report.records_compared, 30);
+    let why = report.extra_ids_unknown.expect("a reason");
+    assert!(why.contains("serverless indexes only"), "{why}");
 }
 
 /// Scenario: an index that says it is behind with its last write, and one that does not say how far it is; in the second a record is then changed.

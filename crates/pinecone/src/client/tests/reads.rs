@@ -63,6 +63,34 @@ async fn what_was_written_is_read() {
     assert_eq!(indexed, ack.lsn);
 }
 
+/// Scenario: 250 ids of a namespace are listed, page by page, and those of one that is not there.
+/// Guarantees: pages of a hundred, each id once, and an end; of the other one nothing.
+#[tokio::test]
+async fn ids_are_listed_in_pages() {
+    let client = local_index().await;
+    for number in 0..250 {
+        let (frame, _) = record(&format!("r-{number}"));
+        client.upsert(frame, PATIENT).await.unwrap();
+    }
+    let (mut ids, mut pages, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = client.list("ns", after, PATIENT).await.unwrap();
+        pages.push(page.ids.len());
+        ids.extend(page.ids);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [100, 100, 50]);
+    let mut expected: Vec<String> = (0..250).map(|number| format!("r-{number}")).collect();
+    ids.sort();
+    expected.sort();
+    assert_eq!(ids, expected);
+    let none = client.list("other", None, PATIENT).await.unwrap();
+    assert_eq!((none.ids.len(), none.next), (0, None));
+}
+
 /// Scenario: answers to queries with the header, with its older name, without, and with one that is no number; an index of unknown shape.
 /// Guarantees: what is missing is unknown, never 0; a sparse index is asked with a sparse vector; a shape that is not known is not asked.
 #[tokio::test]
