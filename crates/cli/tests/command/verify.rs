@@ -163,25 +163,35 @@ fn a_stream_is_compared_by_hashes() {
     assert_eq!(output.status.code(), Some(7));
 }
 
-/// Scenario: a stream has 400 ids three times, each time with other values, none of them twice in a request.
-/// Guarantees: each id is compared once, with the last of its rows.
+/// Scenario: a stream has 400 ids three times, each time with other values; a request has none of them twice, or some.
+/// Guarantees: each id is compared once, with the last of its rows, and verifies; what was superseded within a request is no hindrance.
 #[test]
 fn the_last_row_of_an_id_is_compared() {
-    let folder = tempfile::tempdir().expect("a folder");
     let text: String = (1..=1200)
         .map(|row| format!("{{\"id\":\"r{}\",\"values\":[{row},1]}}\n", row % 400))
         .collect();
-    write(&folder, "corpus.jsonl", &text);
-    let input = std::fs::File::open(folder.path().join("corpus.jsonl")).expect("readable");
-    let load = ["load", "-", "--local", "index", "--run-dir", "run"];
-    let output = crate::process::vecload(&folder)
-        .args(load)
-        .args(["--request-records", "100", "--verify"])
-        .stdin(input)
-        .output()
-        .expect("the command runs");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains("verified: compared 400 of 1200 records"));
+    for (request_records, has_superseded) in [("100", false), ("1000", true)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(&folder, "corpus.jsonl", &text);
+        let input = std::fs::File::open(folder.path().join("corpus.jsonl")).expect("readable");
+        let load = ["load", "-", "--local", "index", "--run-dir", "run"];
+        let output = crate::process::vecload(&folder)
+            .args(load)
+            .args(["--request-records", request_records, "--verify"])
+            .stdin(input)
+            .output()
+            .expect("the command runs");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let report = report(&folder.path().join("run"));
+        assert_eq!(report["records_superseded"] != 0, has_superseded);
+        let output = run(&folder, VERIFY);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let verified = format!(
+            "verified: compared 400 of {} records",
+            report["records_loaded"]
+        );
+        assert!(stderr(&output).contains(&verified), "{}", stderr(&output));
+    }
 }
 
 /// Flips one bit in a record of the index and removes another one.

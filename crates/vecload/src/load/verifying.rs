@@ -37,7 +37,6 @@ impl Load {
         run: Ran<'_>,
     ) -> Result<VerifyReport, LoadError> {
         let settings = &self.settings;
-        let winners = winners(run.dir, run.ledger, run.job_fingerprint, run.inputs)?;
         let baseline = run
             .dir
             .baseline()
@@ -50,11 +49,13 @@ impl Load {
         let has_stream = plan.inputs.iter().any(Input::is_stream);
         let subject = Subject {
             ledger: run.ledger,
-            winners,
-            distinct: settings.duplicates != DuplicatePolicy::Any && !has_stream,
+            distinct: settings.duplicates != DuplicatePolicy::Any,
             baseline: baseline.as_ref(),
             records: match has_stream {
-                false => Records::Source(plan),
+                false => Records::Source {
+                    plan,
+                    winners: winners(run.dir, run.ledger, run.job_fingerprint, run.inputs)?,
+                },
                 true => Records::Kept(run.inputs),
             },
             complete: true,

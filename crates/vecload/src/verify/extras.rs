@@ -88,8 +88,7 @@ impl Prover<'_> {
     /// Names records of namespaces that were empty before and hold more than was loaded.
     pub(super) async fn name_extras(
         &self,
-        records: Records<'_>,
-        loaded: &[RowSet],
+        records: &Records<'_>,
         report: &mut VerifyReport,
     ) -> Result<(), StopReason> {
         let namespaces = report.namespaces.iter();
@@ -100,7 +99,7 @@ impl Prover<'_> {
         if namespaces.is_empty() {
             return Ok(());
         }
-        let Records::Source(plan) = records else {
+        let Records::Source { plan, winners } = records else {
             let why = "the standard input cannot be read again, so the ids that were loaded are not known";
             report.extra_ids_unknown = Some(why.to_owned());
             return Ok(());
@@ -108,7 +107,7 @@ impl Prover<'_> {
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let finder = Finder {
             plan: Arc::clone(plan),
-            loaded: loaded.to_vec(),
+            loaded: winners.clone(),
             default_namespace: self.rules.default_namespace.clone(),
             namespaces: namespaces.clone(),
             folder: self.scratch.clone(),

@@ -44,8 +44,6 @@ pub(crate) const AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Subject<'a> {
     pub(crate) ledger: &'a Ledger,
-    /// Of each split the rows whose records the index must hold.
-    pub(crate) winners: Vec<RowSet>,
     /// Whether ids that occur more than once were looked for.
     pub(crate) distinct: bool,
     /// What the index held before, where that is known.
@@ -60,11 +58,16 @@ pub(crate) struct Subject<'a> {
 }
 
 /// What the records are compared with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum Records<'a> {
     /// The inputs, which are read again.
-    Source(&'a Arc<Plan>),
-    /// What the run kept of some of them, since an input of these is a stream.
+    Source {
+        plan: &'a Arc<Plan>,
+        /// Of each split the rows whose records the index must hold.
+        winners: Vec<RowSet>,
+    },
+    /// What the run kept of some of them, since an input of these is a stream. Which rows the index must hold is not
+    /// known of it: ids come again without having been looked for.
     Kept(&'a [InputPrint]),
 }
 
@@ -130,12 +133,17 @@ impl<'a> Prover<'a> {
         } = subject;
         let deadline = Instant::now() + self.patience;
         let unknown = self.until_indexed(ledger, deadline).await?;
-        let loaded: u64 = subject.winners.iter().map(RowSet::len).sum();
+        // Rows of an input that was read from its beginning again are in the books twice.
+        let is_each_id_once = match &subject.records {
+            Records::Source { winners, .. } => {
+                winners.iter().map(RowSet::len).sum::<u64>() == ledger.total().loaded
+            }
+            Records::Kept(_) => false,
+        };
         let terms = Terms {
             complete: subject.complete,
             alone: subject.alone,
-            // Rows of an input that was read from its beginning again are in the books twice.
-            distinct: subject.distinct && loaded == ledger.total().loaded,
+            distinct: subject.distinct && is_each_id_once,
         };
         let judge = |now: &Counts| counts(ledger, baseline, terms, now);
         let is_good = |now: &Counts| judge(now).values().all(Count::is_as_demanded);
@@ -145,13 +153,12 @@ impl<'a> Prover<'a> {
         report.namespaces_unknown = unknown.len() as u64;
         report.namespaces_indexed = (report.namespaces.len() - unknown.len()) as u64;
         judge_counts(report);
-        self.name_extras(subject.records, &subject.winners, report)
-            .await?;
+        self.name_extras(&subject.records, report).await?;
         judge_others(report, &now, baseline);
         match subject.records {
-            Records::Source(plan) => {
+            Records::Source { plan, winners } => {
                 let mut random = StdRng::seed_from_u64(self.seed);
-                let wanted = sample::choose(subject.winners, self.sample, &mut random);
+                let wanted = sample::choose(winners, self.sample, &mut random);
                 self.compare_rows(plan, wanted, &unknown, report).await
             }
             Records::Kept(inputs) => {

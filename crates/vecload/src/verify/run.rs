@@ -84,15 +84,16 @@ impl Verify {
             shape,
             policy: policy(&settings),
         };
-        let winners = run.winners(&dir)?;
         let report = Prover::new(&client, rules, &self.stop.0, &settings, dir.path())
             .prove(Subject {
                 ledger: &run.state.ledger,
-                winners,
-                distinct: settings.duplicates != DuplicatePolicy::Any && plan.is_some(),
+                distinct: settings.duplicates != DuplicatePolicy::Any,
                 baseline: run.baseline.as_ref(),
                 records: match &plan {
-                    Some(plan) => Records::Source(plan),
+                    Some(plan) => Records::Source {
+                        plan,
+                        winners: run.winners(&dir)?,
+                    },
                     None => Records::Kept(&run.inputs),
                 },
                 complete: run.state.ledger.is_complete(),
