@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use vecload_record::Reason;
 
-use super::number;
+use super::{list, number};
 
 /// How deep values may be nested, the record itself included: as in serde_json.
 const MAX_DEPTH: usize = 128;
@@ -262,23 +262,24 @@ impl<'a> Cursor<'a> {
         if self.take(b']') {
             return Ok(());
         }
-        loop {
-            // As machines write lists: numbers and commas, and a space after each or none.
-            while let Some((value, end)) = number::ordinary(self.bytes, self.at)
-                && self.bytes.get(end) == Some(&b',')
-            {
-                values.push(value);
-                self.at = end + 1 + usize::from(self.bytes.get(end + 1) == Some(&b' '));
-            }
+        // Without an end, what is wrong is found at the last item at the latest.
+        let rest = &self.bytes[self.at..];
+        let length = memchr::memchr(b']', rest).unwrap_or(rest.len());
+        let list = self.at..self.at + length;
+        list::read(self.bytes, list.clone(), values, |index, item| {
+            self.at = item.start;
             let value = self.float().map_err(|flaw| Flaw {
-                message: format!("value {}: {}", values.len(), flaw.message),
+                message: format!("value {index}: {}", flaw.message),
                 ..flaw
             })?;
-            values.push(value);
-            if !self.more(b']')? {
-                return Ok(());
+            self.peek();
+            match self.at == item.end {
+                true => Ok(value),
+                false => Err(self.unexpected("',' or ']'")),
             }
-        }
+        })?;
+        self.at = list.end;
+        self.expect(b']')
     }
 
     /// A number, rounded to f32 once, to the nearest.

@@ -18,6 +18,7 @@ mod handed_back;
 mod keys;
 mod line;
 mod lines;
+mod list;
 mod number;
 #[cfg(test)]
 mod tests;

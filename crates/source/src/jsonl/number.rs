@@ -1,114 +1,29 @@
-//! Decimals as files have them to f32, sixteen digits at a time.
+//! One decimal to f32.
 //!
-//! A number of up to 18 digits and a small exponent is an integer `w` times a power of ten that f64 has
+//! A number of up to 18 digits and a small exponent is an integer times a power of ten that f64 has
 //! exactly, so one conversion and one division (or multiplication) give an f64 within two units of its
 //! last place of the number. Rounded once more, to f32, that is the number rounded to f32, unless
 //! the middle between two f32 lies as near: then, and for whatever else is out of the ordinary, there
-//! is no answer here, and the general parser is asked. What embeddings are written as, digits with a
-//! point among them, is read without a loop or a branch for each digit: such branches are what parsing
-//! numbers costs, since their lengths and signs are random.
-
-use super::digits::{last_digits, others};
+//! is no answer here, and the general parser is asked. Lists are read by [`super::list`], which asks
+//! here for what is not written as most numbers are.
 
 /// The powers of ten that f64 has exactly.
-const POWERS: [f64; 23] = [
+pub(super) const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
-/// The digits that always fit into 64 bits with a sign.
-const MOST_DIGITS: usize = 18;
-/// How many digits one step takes.
-const STEP: usize = 16;
-/// What is looked at of a number and around it: a step before it, and two from its first byte on.
-type Window = [u8; 3 * STEP];
+/// What 18 digits make is less, which always fits into 64 bits with a sign.
+const LIMIT: u64 = 10_u64.pow(18);
 
 /// The bits of an f64 that f32 does not have, and what they are in the middle between two f32.
 const DROPPED: u64 = (1 << 29) - 1;
 const MIDDLE: u64 = 1 << 28;
-/// How near the middle the f64 may be without a doubt: more than twice its error.
+/// How near the middle the f64 may be without a doubt: more than its error.
 const DOUBT: u64 = 4;
-
-/// The powers of ten by which digits are shifted.
-const TENS: [u64; MOST_DIGITS + 1] = {
-    let mut powers = [1; MOST_DIGITS + 1];
-    let mut at = 1;
-    while at < powers.len() {
-        powers[at] = powers[at - 1] * 10;
-        at += 1;
-    }
-    powers
-};
 
 /// The number that begins at `start`, and where it ends, if it is an ordinary one. It is strict JSON;
 /// what follows the number is not looked at, nor is what stands before it.
-#[inline]
 pub(super) fn ordinary(text: &[u8], start: usize) -> Option<(f32, usize)> {
-    let window = start
-        .checked_sub(STEP)
-        .and_then(|from| text.get(from..)?.first_chunk());
-    match window.and_then(with_point) {
-        Some((value, length)) => Some((value, start + length)),
-        None => digit_by_digit(text, start),
-    }
-}
-
-/// A number with digits on both sides of its point and without an exponent, and its length.
-#[inline]
-fn with_point(window: &Window) -> Option<(f32, usize)> {
-    // Of the first byte it is known that it begins a number: a sign or a digit.
-    let mut others_at = others(step(window, STEP)) & !1;
-    if others_at & others_at.wrapping_sub(1) == 0 {
-        others_at |= others(step(window, 2 * STEP)) << STEP;
-    }
-    let after_point = others_at & others_at.wrapping_sub(1);
-    let point = others_at.trailing_zeros() as usize % (2 * STEP);
-    let end = after_point.trailing_zeros() as usize % (2 * STEP);
-
-    let sign = usize::from(window[STEP] == b'-');
-    let fraction = end.wrapping_sub(point + 1);
-    if window[STEP + point] != b'.'
-        || !(1..POWERS.len()).contains(&fraction)
-        || matches!(window[STEP + end], b'e' | b'E')
-    {
-        return None;
-    }
-    let first = u64::from(window[STEP + sign].wrapping_sub(b'0'));
-    let mut digits = if point == sign + 1 && first < 10 {
-        first
-    } else {
-        several(window, sign, point, fraction)?
-    };
-    let mut tail = fraction;
-    if fraction > STEP {
-        tail = STEP;
-        let head = fraction - STEP;
-        digits = digits * TENS[head] + last_digits(step(window, point + 1 + head), head);
-        if digits >= TENS[MOST_DIGITS - STEP] {
-            return None;
-        }
-    }
-    let digits = digits * TENS[tail] + last_digits(step(window, end), tail);
-    // Through a signed one, which is an instruction of its own on most machines.
-    let exact = digits as i64 as f64 / POWERS[fraction];
-    Some((rounded(exact, sign == 1)?, end))
-}
-
-/// Sixteen bytes of the window.
-#[inline]
-fn step(window: &Window, from: usize) -> &[u8; STEP] {
-    window[from..].first_chunk().unwrap_or(&[0; STEP])
-}
-
-/// Several digits before the point, if there is room for those behind it too.
-fn several(window: &Window, sign: usize, point: usize, fraction: usize) -> Option<u64> {
-    let whole = point.wrapping_sub(sign);
-    let is_led_by_digit = matches!(window[STEP + sign], b'1'..=b'9');
-    let fits = (2..=STEP).contains(&whole) && whole + fraction <= MOST_DIGITS;
-    (is_led_by_digit && fits).then(|| last_digits(step(window, point), whole))
-}
-
-/// Any ordinary number, and where it ends.
-fn digit_by_digit(text: &[u8], start: usize) -> Option<(f32, usize)> {
     let is_negative = *text.get(start)? == b'-';
     let first = start + usize::from(is_negative);
     let mut at = first;
@@ -116,7 +31,7 @@ fn digit_by_digit(text: &[u8], start: usize) -> Option<(f32, usize)> {
     let mut run = |at: &mut usize| {
         let from = *at;
         while let Some(digit @ 0..=9) = text.get(*at).map(|byte| byte.wrapping_sub(b'0')) {
-            if digits >= TENS[MOST_DIGITS - 1] {
+            if digits >= LIMIT / 10 {
                 return None;
             }
             digits = digits * 10 + u64::from(digit);
@@ -148,18 +63,16 @@ fn digit_by_digit(text: &[u8], start: usize) -> Option<(f32, usize)> {
     if !is_normal && exact != 0.0 {
         return None;
     }
-    Some((rounded(exact, is_negative)?, at))
+    let sign = u32::from(is_negative) << 31;
+    let rounded = f32::from_bits((exact as f32).to_bits() | sign);
+    (!is_in_doubt(exact)).then_some((rounded, at))
 }
 
-/// What is 0 or in the range of normal f32, as the nearest of them; none near the middle between two.
+/// Whether an f64 that is 0 or in the range of normal f32, and a few units from what it stands for, is so
+/// near the middle between two f32 that it does not tell to which of them that is to be rounded.
 #[inline]
-fn rounded(magnitude: f64, is_negative: bool) -> Option<f32> {
-    let distance = (magnitude.to_bits() & DROPPED).abs_diff(MIDDLE);
-    if distance <= DOUBT {
-        return None;
-    }
-    let sign = u32::from(is_negative) << 31;
-    Some(f32::from_bits((magnitude as f32).to_bits() | sign))
+pub(super) fn is_in_doubt(near: f64) -> bool {
+    near.to_bits().wrapping_sub(MIDDLE - DOUBT) & DROPPED <= 2 * DOUBT
 }
 
 /// An exponent of one or two digits after its letter, and its length.
@@ -245,7 +158,7 @@ mod tests {
             let (low, high) = (f32::from_bits(bits), f32::from_bits(bits + 1));
             let middle = f64::midpoint(low.into(), high.into());
             let text = format!("{middle}");
-            if text.len() <= MOST_DIGITS {
+            if text.len() <= 18 {
                 assert_eq!(answer(&text), None, "{text}");
             }
             for (nearby, _) in [(middle.next_up(), 1), (middle.next_down(), 0)] {
