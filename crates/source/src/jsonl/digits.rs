@@ -16,7 +16,7 @@ pub(super) mod words {
         let words = text.as_chunks().0.iter().rev();
         words.fold(0, |commas, word| {
             let word = u64::from_le_bytes(*word) ^ (EACH * u64::from(b','));
-            commas << 8 | bits(!((word & LOW) + LOW | word) & HIGH)
+            commas << 8 | bits(!(((word & LOW) + LOW) | word) & HIGH)
         })
     }
 
@@ -26,7 +26,7 @@ pub(super) mod words {
         let words = text.as_chunks().0.iter().rev();
         words.fold(0, |others, word| {
             let word = u64::from_le_bytes(*word) ^ (EACH * u64::from(b'0'));
-            others << 8 | bits(((word & LOW) + EACH * (0x7f - 9) | word) & HIGH) as u32
+            others << 8 | bits((((word & LOW) + EACH * (0x7f - 9)) | word) & HIGH) as u32
         })
     }
 

@@ -303,23 +303,23 @@ fn survey(record: &[u8], seen: &mut Vec<Seen>) -> Result<(), Flaw> {
 impl Kind {
     /// The kind of the value at the cursor, which is passed over.
     fn of(cursor: &mut Cursor<'_>, floats: &mut Vec<f32>) -> Result<Self, Flaw> {
-        let mut value = cursor.clone();
         let first = cursor.peek();
+        let start = cursor.at();
+        let mut list = cursor.clone();
+        if first == Some(b'[') && list.floats(floats).is_ok() && !floats.is_empty() {
+            *cursor = list;
+            return Ok(Self::Vector(floats.len()));
+        }
         cursor.skip(1)?;
         Ok(match first {
             Some(b'n') => Self::Null,
             Some(b't' | b'f') => Self::Bool,
             Some(b'{') => Self::Object,
             Some(b'[') => {
-                if value.floats(floats).is_ok() && !floats.is_empty() {
-                    Self::Vector(floats.len())
-                } else {
-                    let list = value.text()[value.at()..cursor.at()].trim_start();
-                    let list = list.strip_prefix('[').unwrap_or(list).trim_start();
-                    match list.starts_with(['"', ']']) {
-                        true => Self::Texts,
-                        false => Self::Other,
-                    }
+                let items = cursor.text()[start + 1..cursor.at()].trim_start();
+                match items.starts_with(['"', ']']) {
+                    true => Self::Texts,
+                    false => Self::Other,
                 }
             }
             _ => Self::Name,
