@@ -5,11 +5,12 @@
 //! random. As it is known where all of them end, none waits for the one before it, and the processor
 //! works at several at once.
 //!
-//! What embeddings are written as is read so: digits, a point, and up to 22 digits, 18 of all of which count.
-//! Such a number is an integer times a power of ten: three roundings to f64, each of half a unit of the
-//! last place, or of a unit once it has been multiplied, give one within three units of it. Rounded once
-//! more, to f32, that is the number rounded to f32, unless the middle between two f32 lies as near
-//! ([`is_in_doubt`]): then, and for whatever else a list holds, the caller is asked.
+//! What embeddings are written as is read so: digits, a point, and up to 22 digits; without the zeros that
+//! lead they are 18 at most. Such a number is an integer times a power of ten: three roundings to f64, of
+//! the integer, of the power and of the product, each of less than a unit of the last place, give one
+//! within three units of it. Rounded once more, to f32, that is the number rounded to f32, unless the
+//! middle between two f32 lies as near ([`is_in_doubt`]): then, and for whatever else a list holds, the
+//! caller is asked.
 
 use std::ops::Range;
 
