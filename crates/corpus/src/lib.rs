@@ -6,6 +6,7 @@
 //! pieces of one row group, so a corpus of any size takes little memory. Tests and
 //! benches use it, `vecload bench` too.
 
+pub mod crafted;
 pub mod mutation;
 pub mod table;
 

@@ -9,19 +9,12 @@
 
 use std::alloc::System;
 use std::io::{Read as _, Write as _, repeat};
-use std::sync::Arc;
 
-use bytes::Bytes;
 use flate2::write::GzEncoder;
-use parquet::basic::{Compression, Encoding, PageType};
-use parquet::column::page::{CompressedPage, Page, PageWriter as _};
-use parquet::column::writer::ColumnCloseResult;
-use parquet::file::metadata::ColumnChunkMetaData;
-use parquet::file::writer::{SerializedFileWriter, SerializedPageWriter, TrackedWrite};
-use parquet::schema::parser::parse_message_type;
-use parquet::schema::types::SchemaDescriptor;
+use parquet::basic::{Compression, PageType};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tempfile::NamedTempFile;
+use vecload_corpus::crafted::{CraftedColumn, CraftedPage, file, long_column, long_list};
 use vecload_source::{
     Discovery, Format, Plan, PlanSettings, SourceError, SourceErrorKind, discover,
 };
@@ -31,159 +24,6 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// What planning and reading a refused file may allocate, all in all.
 const ALLOWED: usize = 24 << 20;
-
-/// A page as a column chunk is to have it.
-#[derive(Clone)]
-struct Crafted {
-    kind: PageType,
-    /// Of a sound page, which is of version 2 and not packed, the length of its levels of each kind.
-    levels: Option<u32>,
-    values: u32,
-    /// What its header states that it unpacks to.
-    unpacked: usize,
-    stored: Vec<u8>,
-}
-
-fn data(values: u32, unpacked: usize, stored: Vec<u8>) -> Crafted {
-    Crafted {
-        kind: PageType::DATA_PAGE,
-        levels: None,
-        values,
-        unpacked,
-        stored,
-    }
-}
-
-/// The pages of a chunk and where they are: the data pages, and the dictionary if there is one.
-fn chunk(pages: Vec<Crafted>, has_dictionary: bool) -> (Vec<u8>, i64) {
-    let (mut bytes, mut first) = (Vec::new(), 0);
-    for page in pages {
-        let buf = Bytes::from(page.stored);
-        let is_dictionary = page.kind == PageType::DICTIONARY_PAGE;
-        let encoding = match has_dictionary && !is_dictionary {
-            true => Encoding::RLE_DICTIONARY,
-            false => Encoding::PLAIN,
-        };
-        let content = match page.levels {
-            Some(levels) => Page::DataPageV2 {
-                buf,
-                num_values: page.values,
-                encoding,
-                num_nulls: if levels > 0 { page.values } else { 0 },
-                num_rows: page.values,
-                def_levels_byte_len: levels,
-                rep_levels_byte_len: levels,
-                is_compressed: false,
-                statistics: None,
-            },
-            None if is_dictionary => Page::DictionaryPage {
-                buf,
-                num_values: page.values,
-                encoding,
-                is_sorted: false,
-            },
-            None => Page::DataPage {
-                buf,
-                num_values: page.values,
-                encoding,
-                def_level_encoding: Encoding::RLE,
-                rep_level_encoding: Encoding::RLE,
-                statistics: None,
-            },
-        };
-        let mut sink = TrackedWrite::new(&mut bytes);
-        let mut writer = SerializedPageWriter::new(&mut sink);
-        writer
-            .write_page(CompressedPage::new(content, page.unpacked))
-            .unwrap();
-        drop(sink);
-        if is_dictionary {
-            first = bytes.len();
-        }
-    }
-    (bytes, i64::try_from(first).unwrap())
-}
-
-/// How a column is bad.
-struct Column {
-    codec: Compression,
-    pages: Vec<Crafted>,
-    /// How many values the footer states.
-    values: i64,
-    /// What the footer states that it unpacks to.
-    unpacked: i64,
-}
-
-/// So many rows of a column: ids that are `a`, or lists that are null.
-fn rows_of(column: &str, count: u32) -> Crafted {
-    if column == "id" {
-        let stored = b"\x01\0\0\0a".repeat(count as usize);
-        return Crafted {
-            levels: Some(0),
-            ..data(count, stored.len(), stored)
-        };
-    }
-    // A run of levels that are 0.
-    let (mut run, mut rest) = (Vec::new(), count << 1);
-    while rest >= 0x80 {
-        run.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    run.extend([rest as u8, 0]);
-    Crafted {
-        levels: Some(run.len() as u32),
-        ..data(count, 2 * run.len(), run.repeat(2))
-    }
-}
-
-/// A file of `rows`: the column called `bad` is as given, and the other one sound.
-fn file(rows: u32, bad: &str, column: Column) -> Vec<u8> {
-    let schema = "message m { required binary id (UTF8);
-        optional group values (LIST) { repeated group list { optional float element; } } }";
-    let schema = Arc::new(parse_message_type(schema).unwrap());
-    let descriptor = SchemaDescriptor::new(Arc::clone(&schema));
-    let mut file = Vec::new();
-    let mut writer = SerializedFileWriter::new(&mut file, schema, Default::default()).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    let mut column = Some(column);
-    for (leaf, name) in ["id", "values"].into_iter().enumerate() {
-        let column = column.take_if(|_| name == bad).unwrap_or_else(|| {
-            let page = rows_of(name, rows);
-            Column {
-                codec: Compression::UNCOMPRESSED,
-                unpacked: i64::try_from(page.stored.len()).unwrap(),
-                pages: vec![page],
-                values: rows.into(),
-            }
-        });
-        let has_dictionary = column
-            .pages
-            .iter()
-            .any(|page| page.kind == PageType::DICTIONARY_PAGE);
-        let (pages, first) = chunk(column.pages, has_dictionary);
-        let metadata = ColumnChunkMetaData::builder(descriptor.column(leaf))
-            .set_compression(column.codec)
-            .set_num_values(column.values)
-            .set_total_compressed_size(i64::try_from(pages.len()).unwrap())
-            .set_total_uncompressed_size(column.unpacked)
-            .set_dictionary_page_offset(has_dictionary.then_some(0))
-            .set_data_page_offset(first)
-            .build()
-            .unwrap();
-        let close = ColumnCloseResult {
-            bytes_written: pages.len() as u64,
-            rows_written: rows.into(),
-            metadata,
-            bloom_filter: None,
-            column_index: None,
-            offset_index: None,
-        };
-        group.append_column(&Bytes::from(pages), close).unwrap();
-    }
-    group.close().unwrap();
-    writer.close().unwrap();
-    file
-}
 
 /// So many zeros, packed without being held.
 fn zeros(codec: Compression, count: usize) -> Vec<u8> {
@@ -353,12 +193,12 @@ fn nothing_is_allocated_by_what_a_file_states() {
     let mut cases = vec![(
         "an honest bomb".to_owned(),
         zstd,
-        vec![data(1, GIB, honest)],
+        vec![CraftedPage::packed(1, GIB, honest)],
         Unsupported,
         "1073741824 bytes",
     )];
     for codec in [UNCOMPRESSED, SNAPPY, gzip, LZ4, LZ4_RAW, zstd, brotli] {
-        let pages = vec![data(1, GIB, zeros(codec, 1000))];
+        let pages = vec![CraftedPage::packed(1, GIB, zeros(codec, 1000))];
         cases.push((
             format!("{codec} states much"),
             codec,
@@ -368,7 +208,7 @@ fn nothing_is_allocated_by_what_a_file_states() {
         ));
     }
     for codec in [gzip, brotli, LZ4] {
-        let pages = vec![data(1, 1000, zeros(codec, 40 << 20))];
+        let pages = vec![CraftedPage::packed(1, 1000, zeros(codec, 40 << 20))];
         let what = "it unpacks to more";
         cases.push((
             format!("{codec} states little"),
@@ -379,7 +219,7 @@ fn nothing_is_allocated_by_what_a_file_states() {
         ));
     }
     for codec in [SNAPPY, LZ4, LZ4_RAW] {
-        let pages = vec![data(1, 200 << 20, vec![0; 100])];
+        let pages = vec![CraftedPage::packed(1, 200 << 20, vec![0; 100])];
         cases.push((
             format!("{codec} cannot"),
             codec,
@@ -388,14 +228,14 @@ fn nothing_is_allocated_by_what_a_file_states() {
             "unpack to",
         ));
     }
-    let dictionary = Crafted {
+    let dictionary = CraftedPage {
         kind: PageType::DICTIONARY_PAGE,
         levels: None,
         values: 1 << 30,
         unpacked: 4,
         stored: vec![0; 4],
     };
-    let pages = vec![dictionary, data(1, 12, vec![0; 12])];
+    let pages = vec![dictionary, CraftedPage::packed(1, 12, vec![0; 12])];
     cases.push((
         "a dictionary".into(),
         UNCOMPRESSED,
@@ -411,17 +251,17 @@ fn nothing_is_allocated_by_what_a_file_states() {
                 if is_behind {
                     // A dictionary is the first page of its chunk, and has none before it.
                     let at = usize::from(has_dictionary);
-                    pages.splice(at..at, (0..LOOKED_AT).map(|_| rows_of(bad, 1)));
+                    pages.splice(at..at, (0..LOOKED_AT).map(|_| CraftedPage::sound(bad, 1)));
                 }
                 let rows = u32::try_from(pages.len() - usize::from(has_dictionary)).unwrap();
-                let stated = Column {
+                let stated = CraftedColumn {
                     codec,
                     pages,
                     values: rows.into(),
                     unpacked: 1000,
                 };
                 let name = format!("{name}, {bad}, {is_behind}");
-                assert_refused(&name, &file(rows, bad, stated), bad, kind, word);
+                assert_refused(&name, &file(rows, bad, stated).unwrap(), bad, kind, word);
             }
         }
     }
@@ -429,31 +269,29 @@ fn nothing_is_allocated_by_what_a_file_states() {
     // A list that begins and goes on for 2^28 nulls: two runs of repetition levels, one of definition levels.
     let levels =
         b"\x08\0\0\0\x02\0\xfe\xff\xff\xff\x03\x01\x03\x00\x06\0\0\0\x80\x80\x80\x80\x04\x02";
-    let list = |unpacked| Column {
+    let list = CraftedColumn {
         codec: UNCOMPRESSED,
-        pages: vec![data(1 << 28, levels.len(), levels.to_vec())],
+        pages: vec![CraftedPage::packed(1 << 28, levels.len(), levels.to_vec())],
         values: 1 << 28,
-        unpacked,
+        unpacked: 100,
     };
     assert_refused(
         "a list",
-        &file(1, "values", list(100)),
+        &file(1, "values", list).unwrap(),
         "values",
         Unsupported,
         "lists of column",
     );
 
     // Footers that claim 200 GB: of a column, of themselves, and as the length of a list of row groups.
-    let claim = file(1, "values", list(200_000_000_000));
+    let claim = long_column().unwrap();
     assert_refused("a column", &claim, "id", Unsupported, "max_page");
     let mut long = claim;
     let length = long.len();
     long[length - 8..length - 4].copy_from_slice(&u32::MAX.to_le_bytes());
     assert_refused("a footer", &long, "id", Corrupt, "damaged");
-    let metadata = b"\x15\x04\x19\xfc\xff\xff\xff\xff\x07\0";
-    let metadata_length = u32::try_from(metadata.len()).unwrap().to_le_bytes();
-    let short = [b"PAR1", &metadata[..], &metadata_length, b"PAR1"].concat();
-    assert_refused("a list of the footer", &short, "id", Corrupt, "damaged");
+    let list = long_list();
+    assert_refused("a list of the footer", &list, "id", Corrupt, "damaged");
 
     nothing_is_allocated_by_what_lines_unpack_to();
 }
