@@ -15,6 +15,9 @@
 mod changes;
 mod discover;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod jsonl;
 mod mapping;
 mod parquet;

@@ -286,15 +286,3 @@ impl Records {
         );
     }
 }
-
-/// The key of a row, owned. It must be that of the record, where the row is one.
-#[cfg(test)]
-pub(crate) fn checked_key(records: &mut Records, index: usize) -> Option<(Option<String>, String)> {
-    let owned = |namespace: Option<&str>, id: &str| (namespace.map(str::to_owned), id.to_owned());
-    let key = records.key(index).map(|key| owned(key.namespace, key.id));
-    if let Ok(record) = records.row(index).content {
-        let of_record = (!record.id.is_empty()).then(|| owned(record.namespace, record.id));
-        assert_eq!(key, of_record);
-    }
-    key
-}

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use vecload_record::{Metadata, Reason};
 
 use super::*;
-use crate::{Columns, Format, Place, reader::checked_key};
+use crate::{Columns, Format, Place, fuzzing::checked_key};
 
 /// A row, owned: position, and the record or the reject's reason, field and raw line.
 #[derive(Debug, Clone, PartialEq)]

@@ -26,7 +26,7 @@ use vecload_corpus::table::{lists, sparse, texts as ids};
 use vecload_record::Reason;
 
 use super::*;
-use crate::{Columns, Compression, Format, Origin, Plan, reader::checked_key};
+use crate::{Columns, Compression, Format, Origin, Plan, fuzzing::read_whole};
 
 /// A row as it was read.
 #[derive(Debug, PartialEq)]
@@ -71,37 +71,9 @@ fn settings() -> PlanSettings {
 /// Plans and reads a whole file.
 fn read(bytes: &[u8], settings: &PlanSettings) -> Result<Vec<Found>, SourceError> {
     let (_file, input) = input(bytes);
-    let plan = Plan::new(vec![input], settings)?;
     let mut found = Vec::new();
-    for split in &plan.splits {
-        let mut reader = plan.open(split)?;
-        let before = found.len();
-        let mut keys = Vec::new();
-        while let Some(records) = reader.next()? {
-            for index in 0..records.len() {
-                keys.push(checked_key(records, index));
-                found.push(own(records.row(index)));
-            }
-        }
-        assert_eq!(keys_alone(&plan, split), keys);
-        assert!(plan.key_bytes(split) <= split.bytes);
-        assert_eq!((found.len() - before) as u64, split.rows.unwrap());
-    }
-    assert_eq!(plan.rows(), Some(found.len() as u64));
+    read_whole(vec![input], settings, |row| found.push(own(row)))?;
     Ok(found)
-}
-
-/// The keys of a split, read without the rest.
-fn keys_alone(plan: &Plan, split: &crate::Split) -> Vec<Option<(Option<String>, String)>> {
-    let mut reader = plan.open_keys(split).unwrap();
-    let mut found = Vec::new();
-    while let Some(mut keys) = reader.next().unwrap() {
-        for index in 0..keys.len() {
-            let key = keys.get(index);
-            found.push(key.map(|key| (key.namespace.map(str::to_owned), key.id.to_owned())));
-        }
-    }
-    found
 }
 
 fn own(row: crate::Row<'_>) -> Found {
