@@ -162,7 +162,7 @@ impl Client {
         Ok(UpsertAck {
             upserted_count: response.upserted_count,
             lsn: answer.lsn(),
-            request_id: answer.request_id(),
+            request_id: answer.request_id().map(|id| self.secrets.cut(id)),
         })
     }
 

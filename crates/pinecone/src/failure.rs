@@ -21,7 +21,7 @@ pub struct Failure {
     pub origin: Origin,
     /// When to come again, if the answer says so.
     pub pushback: Option<Pushback>,
-    /// The service's id of the request, which its support asks for.
+    /// The service's id of the request, which its support asks for. No header's value stands in it.
     pub request_id: Option<String>,
 }
 

@@ -6,6 +6,7 @@
 mod bench;
 mod definitions;
 mod duplicates;
+mod echoes;
 mod exits;
 mod json;
 mod memory;

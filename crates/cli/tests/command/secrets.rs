@@ -9,11 +9,11 @@ use tempfile::TempDir;
 
 use crate::process::{Server, lines, stderr, vecload, write};
 
-const KEY: &str = "pcsk_canary_7Q2f";
-const HEADER: &str = "canary-header-9Zx1";
+pub(crate) const KEY: &str = "pcsk_canary_7Q2f";
+pub(crate) const HEADER: &str = "canary-header-9Zx1";
 
 /// Looks for the secrets in what was said and in every file of the run.
-fn assert_silent(output: &Output, run_dir: &Path) {
+pub(crate) fn assert_silent(output: &Output, run_dir: &Path) {
     let mut texts = vec![output.stdout.clone(), output.stderr.clone()];
     let mut folders = vec![run_dir.to_owned()];
     while let Some(folder) = folders.pop() {

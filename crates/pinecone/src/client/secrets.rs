@@ -27,15 +27,22 @@ impl Secrets {
         Self(secrets.collect())
     }
 
-    /// The failure without them.
-    pub(crate) fn hide(&self, mut failure: Failure) -> Failure {
-        for secret in self.0.iter() {
-            if failure.message.contains(secret.expose_secret()) {
-                failure.message = failure
-                    .message
-                    .replace(secret.expose_secret(), "[redacted]");
+    /// Words of an answer without them.
+    pub(crate) fn cut(&self, mut words: String) -> String {
+        for secret in self.0.iter().map(SecretString::expose_secret) {
+            if words.contains(secret) {
+                words = words.replace(secret, "[redacted]");
             }
         }
-        failure
+        words
+    }
+
+    /// The failure without them.
+    pub(crate) fn hide(&self, failure: Failure) -> Failure {
+        Failure {
+            message: self.cut(failure.message),
+            request_id: failure.request_id.map(|id| self.cut(id)),
+            ..failure
+        }
     }
 }

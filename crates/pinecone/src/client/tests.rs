@@ -449,6 +449,7 @@ async fn secrets_are_not_repeated() {
         Ok(trailers_only(&[
             ("grpc-status", "16"),
             ("grpc-message", "wrong key pcsk_sesame for open-sesame"),
+            ("x-pinecone-request-id", "of pcsk_sesame"),
         ]))
     })
     .await;
@@ -459,6 +460,7 @@ async fn secrets_are_not_repeated() {
     let client = Client::new(&settings).unwrap();
     let failure = client.upsert(frame(), PATIENT).await.unwrap_err();
     assert_eq!(failure.message, "wrong key [redacted] for [redacted]");
+    assert_eq!(failure.request_id.as_deref(), Some("of [redacted]"));
     let shown = format!("{settings:?} {client:?} {failure:?} {failure}");
     assert!(!shown.contains("sesame"), "{shown}");
     assert!(shown.contains("authorization"));
