@@ -101,8 +101,8 @@ impl Bytes {
                 let head = io::BufRead::fill_buf(&mut packed)?;
                 // A window that its first frame does not announce would be memory that no plan told
                 // of.
-                let log = window(head).max(1).next_power_of_two().ilog2();
-                let log = log.clamp(USUAL_WINDOW_LOG, WINDOW_LOG);
+                let stated = window(head).clamp(1 << USUAL_WINDOW_LOG, 1 << WINDOW_LOG);
+                let log = stated.next_power_of_two().ilog2();
                 kept = 1 << log;
                 let mut decoder = zstd::Decoder::with_buffer(packed)?;
                 decoder.window_log_max(log)?;
@@ -289,5 +289,17 @@ mod tests {
         let text = vec![b'x'; 70_000];
         assert_eq!(window(&zstd::bulk::compress(&text, 1).unwrap()), 70_000);
         assert_eq!(window(b"\x28\xb5"), 0);
+    }
+
+    /// Scenario: a frame of one segment that states the longest content that there is, 2^64 - 1 bytes.
+    /// Guarantees: it is opened with the largest window that is allowed, and is an error where it is read.
+    #[test]
+    fn the_longest_content_that_a_frame_can_state() {
+        let head = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &[0xff; 8]].concat();
+        assert_eq!(window(&head), u64::MAX);
+        let packed = Box::new(io::Cursor::new(head));
+        let mut bytes = Bytes::unpacked(packed, Compression::Zstd).unwrap();
+        assert_eq!(bytes.window(), 1 << WINDOW_LOG);
+        assert!(bytes.read("x", 0, 10, &mut Vec::new()).is_err());
     }
 }
