@@ -17,6 +17,9 @@ mod decode;
 mod encode;
 mod failure;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 mod metadata;
 mod rules;

@@ -45,6 +45,9 @@ mod digest;
 mod events;
 mod fence;
 mod fingerprint;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod histories;
 mod inputs;

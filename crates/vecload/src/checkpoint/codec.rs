@@ -78,11 +78,15 @@ impl Head {
 
 /// A snapshot's bytes.
 pub(crate) fn encode_snapshot(state: &State, generation: u64) -> postcard::Result<Vec<u8>> {
-    let payload = postcard::to_stdvec(state)?;
-    let checksum = xxh3_64_with_seed(&payload, generation);
+    Ok(seal_snapshot(&postcard::to_stdvec(state)?, generation))
+}
+
+/// A snapshot of what is a state by its checksum.
+pub(crate) fn seal_snapshot(payload: &[u8], generation: u64) -> Vec<u8> {
+    let checksum = xxh3_64_with_seed(payload, generation);
     let mut bytes = Head::write(SNAPSHOT, generation, checksum);
-    bytes.extend_from_slice(&payload);
-    Ok(bytes)
+    bytes.extend_from_slice(payload);
+    bytes
 }
 
 /// The state that a snapshot holds, and its generation.
@@ -110,12 +114,26 @@ pub(crate) fn encode_record(
     number: u64,
 ) -> postcard::Result<Vec<u8>> {
     let payload = postcard::to_stdvec(entry)?;
+    Ok(seal_record(&payload, generation, number))
+}
+
+fn seal_record(payload: &[u8], generation: u64, number: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(RECORD_HEAD + payload.len());
     bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    let checksum = xxh3_64_with_seed(&payload, record_seed(generation, number));
+    let checksum = xxh3_64_with_seed(payload, record_seed(generation, number));
     bytes.extend_from_slice(&checksum.to_le_bytes());
-    bytes.extend_from_slice(&payload);
-    Ok(bytes)
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// A journal of what are entries by their checksums.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn seal_journal(payloads: &[Vec<u8>], generation: u64) -> Vec<u8> {
+    let mut bytes = encode_journal_head(generation);
+    for (number, payload) in (0..).zip(payloads) {
+        bytes.extend(seal_record(payload, generation, number));
+    }
+    bytes
 }
 
 /// The entries of a journal up to the first bad one. A journal of another generation is an old one

@@ -27,7 +27,12 @@ pub(crate) use disk::{Disk, RunDisk};
 pub(crate) use entry::{Entry, FieldChange, Mark, Rows, TextRead};
 pub(crate) use recover::{Recovered, Refused, State};
 
-use self::codec::{HEAD, encode_journal_head, encode_record, encode_snapshot};
+pub(crate) use self::codec::encode_snapshot;
+use self::codec::{HEAD, encode_journal_head, encode_record};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::codec::{decode_journal, decode_snapshot, seal_journal, seal_snapshot};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::recover::recover as recover_from;
 use crate::ledger::{Ledger, Unbalanced};
 
 /// The directory of the checkpoint within that of the run.

@@ -3,20 +3,23 @@
 mod forgetful;
 
 use std::io::{self, Cursor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use vecload_corpus::mutation::mutate;
+use vecload_corpus::mutation::{for_each_seed, mutate};
 use vecload_record::RowRun;
 
 use self::forgetful::{Files, Forgetful};
 use super::codec::{
     BadSnapshot, HEAD, VERSION, encode_journal_head, encode_record, encode_snapshot,
 };
-use super::recover::{self, Recovered, Refused};
+use super::recover::{self, Refused};
 use super::*;
 use crate::digest::Digest;
+use crate::fuzzing::{Left, recovered};
 use crate::ledger::Ledger;
 use crate::sampling::tests::sampled;
 
@@ -128,14 +131,6 @@ fn written() -> Written {
     }
 }
 
-fn recovered(snapshot: &[u8], journal: &[u8], letters: &[u8]) -> Result<Recovered, Refused> {
-    recover::recover(
-        snapshot,
-        |_| Ok(Some(journal.to_vec())),
-        |_| Ok(Cursor::new(letters)),
-    )
-}
-
 fn flips(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     (0..bytes.len() * 8).map(|bit| {
         let mut flipped = bytes.to_vec();
@@ -192,13 +187,15 @@ fn a_bad_snapshot_is_refused() {
 }
 
 /// Scenario: 3,000 times chance changes a snapshot, a journal or dead letters, beyond what a cut and a flip do.
-/// Guarantees: recovery gives a state that the run has had, or refuses; nothing panics.
+/// Guarantees: recovery gives a state that the run has had, or refuses; nothing panics, takes five seconds, or a
+/// gigabyte.
 #[test]
 fn any_change_gives_a_state_of_the_run_or_is_refused() {
     let run = written();
     let last = encode_snapshot(&run.states[50], GENERATION).expect("encoded");
-    let mut refused = 0;
-    for seed in 0..3000 {
+    let refused = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&refused);
+    for_each_seed(0..3000, move |seed| {
         let [mut snapshot, mut journal, mut letters] = match seed % 2 {
             0 => [&run.snapshot, &run.journal, &run.letters].map(Clone::clone),
             _ => [last.clone(), Vec::new(), run.letters.clone()],
@@ -211,10 +208,31 @@ fn any_change_gives_a_state_of_the_run_or_is_refused() {
         mutate(changed, &mut StdRng::seed_from_u64(seed));
         match recovered(&snapshot, &journal, &letters) {
             Ok(got) => assert!(run.states.contains(&got.state), "seed {seed}"),
-            Err(_) => refused += 1,
+            Err(_) => {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
         }
-    }
+    });
+    let refused = refused.load(Ordering::Relaxed);
     assert!(refused > 1000, "{refused}");
+}
+
+/// Scenario: 6,000 times chance changes a state or an entry, and the checksums are made right again.
+/// Guarantees: it is decoded or refused; nothing panics, takes five seconds, or a gigabyte.
+#[test]
+fn a_checksum_is_not_trusted_with_the_process() {
+    let sound = Left::sound().expect("encoded");
+    sound.decode();
+    for_each_seed(0..6000, move |seed| {
+        let mut left = sound.clone();
+        let part = seed as usize % 4;
+        let changed = match part {
+            0 => &mut left.state,
+            _ => &mut left.records[part - 1],
+        };
+        mutate(changed, &mut StdRng::seed_from_u64(seed));
+        left.decode();
+    });
 }
 
 /// Scenario: a snapshot and a journal of a later version.

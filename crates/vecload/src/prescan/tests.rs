@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
-use vecload_corpus::mutation::mutate;
+use vecload_corpus::mutation::{for_each_seed, mutate};
 
 use super::verdicts::Summary;
 use super::*;
@@ -303,12 +303,12 @@ fn a_damaged_file_has_no_verdicts() {
     }
     let more = [bytes.as_slice(), b"x"].concat();
     assert!(matches!(opened(&more, SUBJECT), Err(NoVerdicts::Damaged)));
-    for seed in 0..1000 {
+    for_each_seed(0..1000, move |seed| {
         let mut changed = bytes.clone();
         mutate(&mut changed, &mut StdRng::seed_from_u64(seed));
         let is_damaged = matches!(opened(&changed, SUBJECT), Err(NoVerdicts::Damaged));
         assert_eq!(is_damaged, changed != bytes, "seed {seed}");
-    }
+    });
 }
 
 /// Scenario: a file is damaged after it was opened.

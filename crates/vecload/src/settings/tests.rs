@@ -2,7 +2,9 @@ use super::*;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use std::collections::BTreeSet;
-use vecload_corpus::mutation::mutate;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use vecload_corpus::mutation::{for_each_seed, mutate};
 
 fn environment(variables: &[(&str, &str)]) -> Layers {
     Layers::default().environment(
@@ -169,17 +171,19 @@ fn any_file_is_settled_or_refused() {
     let sound = sound.replace("# api_key = \"\"", &format!("api_key = \"{KEY}\""));
     assert!(sound.contains(KEY));
     let file = tempfile::NamedTempFile::new().expect("a file");
-    let mut refused = 0;
-    for seed in 0..2000 {
+    let refused = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&refused);
+    for_each_seed(0..2000, move |seed| {
         let mut text = sound.clone().into_bytes();
         mutate(&mut text, &mut StdRng::seed_from_u64(seed));
         std::fs::write(&file, &text).expect("written");
         let layers = Layers::default().file(file.path());
         if let Err(error) = layers.and_then(|layers| layers.settle()) {
-            refused += 1;
+            count.fetch_add(1, Ordering::Relaxed);
             assert!(!error.to_string().contains(KEY), "seed {seed}: {error}");
         }
-    }
+    });
+    let refused = refused.load(Ordering::Relaxed);
     assert!(refused > 200, "{refused}");
 }
 
