@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::File,
     io::{self, BufReader, Read},
+    mem,
     ops::Range,
     os::unix::fs::FileExt as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -26,11 +27,31 @@ const TAIL: u64 = 256 << 10;
 /// A page header has some 30 bytes.
 const HEADER_BYTES: usize = 512;
 
+/// Buffers have so many bytes or a multiple, so that pages of nearly one size can have the same. Smaller pages
+/// have one of their own.
+const BUFFER_STEP: usize = 64 << 10;
+
+/// A page of vectors and one of texts are given back while others are read.
+const SPARE_BUFFERS: usize = 2;
+
 /// A file or object of which no more is read than its size allows.
 #[derive(Clone)]
 pub(super) struct Chunks {
     bytes: u64,
     from: From,
+    spare: Spare,
+}
+
+/// Buffers of pages that are no more in use, for the next pages. New ones would be filled with zeros first, and the
+/// kernel would have to find their memory.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+
+/// The bytes of a page, in a buffer that is lent.
+struct Lent {
+    buffer: Vec<u8>,
+    length: usize,
+    spare: Spare,
 }
 
 #[derive(Clone)]
@@ -77,6 +98,7 @@ impl Chunks {
         Ok(Self {
             bytes: input.bytes,
             from,
+            spare: Spare::default(),
         })
     }
 
@@ -177,13 +199,9 @@ impl ChunkReader for Chunks {
                 self.bytes
             )));
         }
-        let stretches = match &self.from {
-            From::File(file) => return file.get_bytes(start, length),
-            From::Object(stretches) => stretches,
-        };
-        let mut bytes = vec![0; length];
-        match lock(stretches).read(start, &mut bytes)? {
-            found if found == length => Ok(bytes.into()),
+        let mut page = self.spare.lend(length);
+        match self.read_at(start, &mut page.buffer[..length])? {
+            found if found == length => Ok(Bytes::from_owner(page)),
             found => Err(ParquetError::EOF(format!(
                 "{length} bytes at {start} were asked for and {found} came"
             ))),
@@ -199,8 +217,53 @@ impl fmt::Debug for Chunks {
     }
 }
 
-fn lock(stretches: &Mutex<Stretches>) -> MutexGuard<'_, Stretches> {
-    stretches.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl Spare ===
+
+impl Spare {
+    /// A buffer of at least so many bytes, whatever is in it: a spare one, unless it is much too large.
+    fn lend(&self, length: usize) -> Lent {
+        let fits = length..=length.saturating_mul(2);
+        let spare = {
+            let mut spare = lock(&self.0);
+            let found = spare.iter().position(|buffer| fits.contains(&buffer.len()));
+            found.map(|found| spare.swap_remove(found))
+        };
+        let buffer = spare.unwrap_or_else(|| match length {
+            0..BUFFER_STEP => vec![0; length],
+            _ => vec![0; length.next_multiple_of(BUFFER_STEP)],
+        });
+        Lent {
+            buffer,
+            length,
+            spare: self.clone(),
+        }
+    }
+}
+
+// === impl Lent ===
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.buffer.len() < BUFFER_STEP {
+            return;
+        }
+        let mut spare = lock(&self.spare.0);
+        // The oldest goes, so that one which nothing fits does not stay.
+        if spare.len() == SPARE_BUFFERS {
+            spare.remove(0);
+        }
+        spare.push(mem::take(&mut self.buffer));
+    }
 }
 
 // === impl Onward ===

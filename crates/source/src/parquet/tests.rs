@@ -1,4 +1,5 @@
 mod both_readers;
+mod buffers;
 mod crafted_pages;
 mod damage;
 mod metadata;

@@ -149,13 +149,16 @@ impl VectorPages {
                 let others = (self.rest - missing - 1) / self.dimension;
                 return Ok(self.packed(missing + others.min(most - 1) * self.dimension));
             }
-            let Some(part) = self.take(self.rest) else {
+            let rest = self.rest;
+            let Some(part) = self.take(rest) else {
                 return Ok(None);
             };
             self.head.extend_from_slice(&part);
+            // It would hold its page while the next one is read.
+            drop(part);
             match self.turn()? {
                 Turn::Plain => {}
-                Turn::End if missing == part.len() / 4 => return Ok(self.packed(0)),
+                Turn::End if missing == rest => return Ok(self.packed(0)),
                 Turn::End | Turn::Other => return Ok(None),
             }
         }
