@@ -229,8 +229,11 @@ pub(crate) async fn run<T: Target>(
         }
     });
 
-    let lanes = dispatch(&sealed, &sending, knobs, limits.request_bytes).await;
-    drop(sending);
+    // On the threads that send: a batch is not handed over by way of the thread that runs this. It ends with this.
+    let mut dispatching = JoinSet::new();
+    let dispatch = dispatch(sealed, sending, knobs.clone(), limits.request_bytes);
+    dispatching.spawn(dispatch.in_current_span());
+    let lanes: HashMap<_, _> = dispatching.join_all().await.into_iter().flatten().collect();
     report_panics(workers, &stop).await;
     watchers.shutdown().await;
     let state = committer.await.unwrap_or_else(|panic| {
@@ -360,9 +363,9 @@ async fn tick(events: async_channel::Sender<Event>, age: Arc<CheckpointAge>) {
 
 /// Gives each sealed batch to its namespace's lane, until there are no more and all are settled.
 async fn dispatch<T: Target>(
-    sealed: &async_channel::Receiver<EncodedBatch>,
-    sending: &Arc<Sending<T>>,
-    knobs: &Knobs,
+    sealed: async_channel::Receiver<EncodedBatch>,
+    sending: Arc<Sending<T>>,
+    knobs: Knobs,
     largest: usize,
 ) -> HashMap<usize, Arc<Lane>> {
     let shared = Arc::new(Shared::new(
@@ -393,9 +396,9 @@ async fn dispatch<T: Target>(
                     continue;
                 };
                 let lane = lanes.entry(batch.namespace.index).or_insert_with(|| {
-                    new_lane(&batch.namespace, knobs, &shared)
+                    new_lane(&batch.namespace, &knobs, &shared)
                 });
-                let (lane, sending) = (Arc::clone(lane), Arc::clone(sending));
+                let (lane, sending) = (Arc::clone(lane), Arc::clone(&sending));
                 let delivery = async move { sending.deliver(&lane, batch).await };
                 deliveries.spawn(delivery.in_current_span());
                 metrics::gauge!(Metric::QueueBatches.name()).set(sealed.len() as f64);
