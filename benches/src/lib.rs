@@ -9,6 +9,7 @@ pub mod corpora;
 pub mod figures;
 pub mod machine;
 pub mod records;
+pub mod requests;
 pub mod server;
 
 /// Why a measurement ended; it is shown to whoever started it.

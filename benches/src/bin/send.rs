@@ -16,36 +16,21 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use vecload_benches::Failure;
 use vecload_benches::client::{Account, own_cpu};
-use vecload_benches::records;
-use vecload_pinecone::{
-    Client, ClientSettings, IndexShape, MetadataPolicy, OnNested, OnNull, Scratch,
-};
+use vecload_benches::requests::{self, Request};
+use vecload_pinecone::{Client, ClientSettings};
 
-/// What is sent again and again: more than the caches hold.
-const DISTINCT: usize = 64;
-/// As `load` fills requests.
-const REQUEST_BYTES: usize = 1_000_000;
-const REQUEST_RECORDS: u64 = 1_000;
 const IN_FLIGHT: usize = 16;
 const WRITE_BYTES: usize = 128 << 10;
 const ATTEMPT: Duration = Duration::from_secs(60);
-
-/// A sealed request and the records in it.
-struct Request {
-    frame: Bytes,
-    records: u64,
-}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -81,7 +66,7 @@ fn send(
     way: impl FnOnce(Vec<Arc<Request>>) -> Result<u64, Failure>,
 ) -> Result<(), Failure> {
     let records: u64 = records.parse()?;
-    let distinct = encode(Path::new(file))?;
+    let distinct = requests::encode(Path::new(file))?;
     let (mut requests, mut count) = (Vec::new(), 0);
     for request in distinct.iter().cycle() {
         if count >= records {
@@ -102,45 +87,6 @@ fn send(
     };
     println!("{}", serde_json::json!(account));
     Ok(())
-}
-
-/// The first requests of a load of the file, at least one.
-fn encode(file: &Path) -> Result<Vec<Arc<Request>>, Failure> {
-    let mut scratch = Scratch::new(MetadataPolicy {
-        on_null: OnNull::Drop,
-        on_nested: OnNested::Reject,
-    });
-    let mut requests = Vec::new();
-    let (mut open, mut count) = (Vec::new(), 0);
-    vecload_pinecone::begin(&mut open);
-    let mut seal = |open: &mut Vec<u8>, records: &mut u64| {
-        vecload_pinecone::seal("", open);
-        requests.push(Arc::new(Request {
-            frame: std::mem::take(open).into(),
-            records: std::mem::take(records),
-        }));
-        vecload_pinecone::begin(open);
-        requests.len() == DISTINCT
-    };
-    records::each(file, |record| {
-        let measured = vecload_pinecone::measure(record, &IndexShape::default(), &mut scratch);
-        let measured = measured.map_err(|reject| reject.to_string())?;
-        let is_full = open.len() + measured.bytes() > REQUEST_BYTES || count == REQUEST_RECORDS;
-        if is_full && seal(&mut open, &mut count) {
-            return Ok(ControlFlow::Break(()));
-        }
-        vecload_pinecone::append(record, &measured, &scratch, &mut open)
-            .map_err(|reject| reject.to_string())?;
-        count += 1;
-        Ok(ControlFlow::Continue(()))
-    })?;
-    if count > 0 {
-        seal(&mut open, &mut count);
-    }
-    if requests.is_empty() {
-        return Err("the file has no records".into());
-    }
-    Ok(requests)
 }
 
 /// On the runtime that the command has.

@@ -465,6 +465,7 @@ mod tests {
             "namespace_rate",
             "namespace_requests",
             "max_duration",
+            "quarantine",
             "run_dir",
             "scratch_dir",
             "report",

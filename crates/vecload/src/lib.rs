@@ -69,6 +69,9 @@ mod run_dir;
 mod sampling;
 mod settings;
 mod shard;
+#[cfg(feature = "stages")]
+#[doc(hidden)]
+pub mod stages;
 mod stall;
 mod stop;
 mod target;
