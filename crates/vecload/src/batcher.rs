@@ -153,15 +153,12 @@ impl<T: Target> Batcher<T> {
     fn meet(&mut self, name: &str) -> Slot {
         let namespace = self.namespaces.get(name);
         // The default namespace has two names, and one batch is open for it.
-        let known = self
-            .met
-            .iter()
-            .position(|met| met.namespace.index == namespace.index);
-        if let Some(known) = known {
-            self.slots.insert(name.into(), Slot(known));
-            return Slot(known);
+        if let Some(known) = self.slots.get(&namespace.wire).copied() {
+            self.slots.insert(name.into(), known);
+            return known;
         }
         let slot = Slot(self.met.len());
+        self.slots.insert(namespace.wire.clone(), slot);
         self.slots.insert(name.into(), slot);
         self.met.push(Met {
             name: name.into(),
