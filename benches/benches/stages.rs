@@ -14,7 +14,7 @@ use vecload_benches::corpora::Corpora;
 use vecload_benches::{records, requests};
 use vecload_corpus::Corpus;
 use vecload_local_index::{LocalIndex, Options};
-use vecload_pinecone::{Client, ClientSettings, IndexShape, Scratch};
+use vecload_pinecone::{Client, ClientSettings, IndexShape, MetadataPolicy, Scratch};
 use vecload_record::{Dense, Metadata, Operation, RecordRef};
 
 const CORPUS: Corpus = Corpus {
@@ -89,7 +89,7 @@ fn read(bench: &mut Criterion) {
 fn rules_and_append(bench: &mut Criterion) {
     let owned = in_memory();
     let shape = IndexShape::default();
-    let mut scratch = Scratch::new(requests::POLICY);
+    let mut scratch = Scratch::new(MetadataPolicy::default());
     let mut out = Vec::new();
     let mut append = || {
         out.clear();

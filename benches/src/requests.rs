@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use vecload_pinecone::{IndexShape, MetadataPolicy, OnNested, OnNull, Scratch};
+use vecload_pinecone::{IndexShape, MetadataPolicy, Scratch};
 
 use crate::{Failure, records};
 
@@ -24,19 +24,13 @@ pub struct Request {
     pub records: u64,
 }
 
-/// What vecload does by default to metadata that the service does not take.
-pub const POLICY: MetadataPolicy = MetadataPolicy {
-    on_null: OnNull::Drop,
-    on_nested: OnNested::Reject,
-};
-
 /// The first requests of a load of the file, at least one.
 ///
 /// # Errors
 ///
 /// The file cannot be read, or has no records.
 pub fn encode(file: &Path) -> Result<Vec<Arc<Request>>, Failure> {
-    let mut scratch = Scratch::new(POLICY);
+    let mut scratch = Scratch::new(MetadataPolicy::default());
     let mut requests = Vec::new();
     let (mut open, mut count) = (Vec::new(), 0);
     vecload_pinecone::begin(&mut open);

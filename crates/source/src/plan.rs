@@ -368,6 +368,12 @@ impl Plan {
             .try_fold(0_u64, |sum, split| Some(sum.saturating_add(split.rows?)))
     }
 
+    /// The input that can be read but once, if there is one.
+    #[must_use]
+    pub fn stream(&self) -> Option<&Input> {
+        self.inputs.iter().find(|input| input.is_stream())
+    }
+
     /// How many bytes are read for all splits.
     #[must_use]
     pub fn bytes(&self) -> u64 {

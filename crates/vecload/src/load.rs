@@ -217,8 +217,7 @@ impl Load {
             prints: run.inputs.clone().into(),
             verdicts,
             reject_superseded: settings.duplicates == DuplicatePolicy::Reject,
-            keep_order: settings.duplicates == DuplicatePolicy::Last
-                && plan.inputs.iter().any(vecload_source::Input::is_stream),
+            keep_order: settings.duplicates == DuplicatePolicy::Last && plan.stream().is_some(),
         };
         let running = {
             let (header, plan, traffic) = (header.clone(), Arc::clone(&plan), Arc::clone(&traffic));
@@ -356,7 +355,7 @@ impl Load {
         let plan = planning
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        if let Some(stream) = plan.inputs.iter().find(|input| input.is_stream()) {
+        if let Some(stream) = plan.stream() {
             self.settings
                 .fit_stream(&stream.name, plan.inputs.len())
                 .map_err(LoadError::usage)?;

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use vecload_pinecone::StoredRecord;
-use vecload_source::{Input, Plan};
+use vecload_source::Plan;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use crate::batch::EncodedBatch;
@@ -142,14 +142,12 @@ impl KeySample {
 impl Sampler {
     /// A sampler that goes on from what is kept; none where all inputs can be read again.
     pub(crate) fn of_run(plan: &Arc<Plan>, sample: &KeySample) -> Option<Arc<Self>> {
-        let has_stream = plan.inputs.iter().any(Input::is_stream);
-        has_stream.then(|| {
-            Arc::new(Self {
-                plan: Arc::clone(plan),
-                seed: sample.seed,
-                bar: AtomicU64::new(sample.bar()),
-            })
-        })
+        plan.stream()?;
+        Some(Arc::new(Self {
+            plan: Arc::clone(plan),
+            seed: sample.seed,
+            bar: AtomicU64::new(sample.bar()),
+        }))
     }
 
     /// Lowers the bar to that of what is kept now.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use vecload_pinecone::{Failure, IndexShape, Limits, MetadataPolicy, OnNested, OnNull, UpsertAck};
+use vecload_pinecone::{Failure, IndexShape, Limits, MetadataPolicy, UpsertAck};
 use vecload_record::{At, RecordRef, RowRun};
 
 use crate::batch::{EncodedBatch, largest};
@@ -48,10 +48,7 @@ impl TakesUpserts for Nowhere {
     }
 
     fn policy(&self) -> MetadataPolicy {
-        MetadataPolicy {
-            on_null: OnNull::Drop,
-            on_nested: OnNested::Reject,
-        }
+        MetadataPolicy::default()
     }
 
     async fn upsert(&self, _frame: Bytes, _timeout: Duration) -> Result<UpsertAck, Failure> {

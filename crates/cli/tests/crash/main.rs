@@ -125,6 +125,26 @@ fn command(folder: &TempDir, inputs: &[&str], host: &str, run_dir: &[&str]) -> C
     command
 }
 
+/// An index that fails one request in ten, in all the ways in which it can.
+fn failing_index(seed: u64) -> LocalIndex {
+    LocalIndex::open(Options {
+        faults: Faults {
+            seed,
+            refuse: 0.02,
+            unavailable: 0.02,
+            reset: 0.02,
+            apply_without_answer: 0.02,
+            apply_late: 0.02,
+            late_for: Duration::from_millis(100),
+            delay: 0.2,
+            delay_for: Duration::from_millis(20),
+            ..Faults::default()
+        },
+        ..Options::default()
+    })
+    .expect("an index")
+}
+
 async fn serve(index: &LocalIndex) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let host = format!("http://{}", listener.local_addr().expect("an address"));
@@ -171,22 +191,7 @@ async fn one_run(seed: u64) -> usize {
     let mut random = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir().expect("a folder");
     let expected = write_inputs(folder.path(), &mut random);
-    let index = LocalIndex::open(Options {
-        faults: Faults {
-            seed,
-            refuse: 0.02,
-            unavailable: 0.02,
-            reset: 0.02,
-            apply_without_answer: 0.02,
-            apply_late: 0.02,
-            late_for: Duration::from_millis(100),
-            delay: 0.2,
-            delay_for: Duration::from_millis(20),
-            ..Faults::default()
-        },
-        ..Options::default()
-    })
-    .expect("an index");
+    let index = failing_index(seed);
     let host = serve(&index).await;
     let command = || load(&folder, &host, &["--run-dir", "run"]);
 

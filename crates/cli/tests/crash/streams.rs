@@ -8,9 +8,10 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tempfile::TempDir;
-use vecload_local_index::{Faults, LocalIndex, Options};
 
-use crate::{NAMESPACES, REQUEST_RECORDS, loaded, number, report, serve, settled_late};
+use crate::{
+    NAMESPACES, REQUEST_RECORDS, failing_index, loaded, number, report, serve, settled_late,
+};
 
 const ROWS: u32 = 2000;
 const KILLS: usize = 4;
@@ -68,22 +69,8 @@ async fn a_killed_stream_keeps_its_order() {
     let mut random = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir().expect("a folder");
     let (text, expected) = write_stream(&mut random);
-    let index = LocalIndex::open(Options {
-        faults: Faults {
-            seed,
-            refuse: 0.02,
-            unavailable: 0.01,
-            apply_without_answer: 0.01,
-            apply_late: 0.02,
-            // Well before the quarantine is over.
-            late_for: Duration::from_millis(100),
-            delay: 0.2,
-            delay_for: Duration::from_millis(20),
-            ..Faults::default()
-        },
-        ..Options::default()
-    })
-    .expect("an index");
+    // Its late writes come well before the quarantine is over.
+    let index = failing_index(seed);
     let host = serve(&index).await;
 
     for _ in 0..KILLS {

@@ -6,7 +6,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 use vecload_pinecone::{Client, IndexShape};
-use vecload_source::{Input, Plan};
+use vecload_source::Plan;
 
 use super::{Load, LoadError, policy};
 use crate::fingerprint::InputPrint;
@@ -46,7 +46,7 @@ impl Load {
             shape,
             policy: policy(settings),
         };
-        let has_stream = plan.inputs.iter().any(Input::is_stream);
+        let has_stream = plan.stream().is_some();
         let subject = Subject {
             ledger: run.ledger,
             distinct: settings.duplicates != DuplicatePolicy::Any,
